@@ -1,0 +1,1 @@
+"""smtpsurvey: surveys of the Internet's mail servers, as a Scrapy project."""

@@ -1,0 +1,44 @@
+"""Every SMTPSURVEY_* setting: name, default, one sentence (``docs/reference/settings.md`` says more)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Setting(NamedTuple):
+    """One setting of this project."""
+
+    name: str
+    default: Any
+    meaning: str
+
+
+SETTINGS = (
+    Setting("SMTPSURVEY_HELO", None, "Our fully qualified host name, said in EHLO; needed off loopback."),
+    Setting("SMTPSURVEY_CONTACT", None, "URL or mail address of the people behind the survey; needed off loopback."),
+    Setting("SMTPSURVEY_RATE", 500, "New targets a second in all; 0 means no limit."),
+    Setting("SMTPSURVEY_PREFIX_RATE", 2, "New targets a second in one /24 (IPv4) or /48 (IPv6); 0 means no limit."),
+    Setting("SMTPSURVEY_AS_RATE", 50, "New targets a second in one AS; 0 means no limit."),
+    Setting("SMTPSURVEY_CONCURRENCY", 10_000, "Connections in flight at most, never above what RLIMIT_NOFILE allows."),
+    Setting(
+        "SMTPSURVEY_TIMEOUTS",
+        {"connect": 8, "greeting": 35, "reply": 15, "tls": 15, "total": 90},
+        "Seconds to wait for the connection, the greeting, a reply, the TLS handshake, and in all.",
+    ),
+    Setting(
+        "SMTPSURVEY_LIMITS",
+        {"line": 4096, "lines": 256, "bytes": 65536},
+        "Bytes a line, lines a reply, bytes a conversation at most.",
+    ),
+    Setting("SMTPSURVEY_ALLOW", [], "CIDRs that are probed although they are reserved (the lab)."),
+    Setting("SMTPSURVEY_OPTOUT", None, "Opt-out file: ASes, CIDRs, addresses and domains, one a line."),
+    Setting("SMTPSURVEY_AS_MAP", None, "AS map (MMDB), made by `scrapy asmap build`."),
+    Setting(
+        "SMTPSURVEY_SHARDS", ["sqlite:///survey.sqlite3"], "Database URLs; an empty list means no database, feeds only."
+    ),
+    Setting("SMTPSURVEY_TABLES_PER_SHARD", 1, "Observation tables on each database server."),
+    Setting("SMTPSURVEY_FINGERPRINTS", ["builtin"], "Rule sets that name the software."),
+    Setting("SMTPSURVEY_DNS_SERVERS", [], "Resolvers for host names among the targets; else those of resolv.conf."),
+    Setting("SMTPSURVEY_CA_FILE", None, "Trust anchors (PEM); else certifi's."),
+)
+"""Each becomes a Scrapy setting of this default when the add-on is on."""

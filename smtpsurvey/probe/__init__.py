@@ -1,0 +1,1 @@
+"""Probing: sockets, timers and the prober that feeds targets to them (Twisted)."""

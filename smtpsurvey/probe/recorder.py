@@ -1,0 +1,48 @@
+"""What becomes of observations: items for the pipelines, counts for the rest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from smtpsurvey.items import Observation, SmtpItem
+from smtpsurvey.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from scrapy.statscollectors import StatsCollector
+
+    from smtpsurvey.processor import SurveyItemProcessor
+
+# The target accepted the connection: these become items.
+ACCEPTED = frozenset(
+    (
+        Outcome.OK,
+        Outcome.NOT_SMTP,
+        Outcome.SILENT,
+        Outcome.TOO_SLOW,
+        Outcome.OVERSIZE,
+        Outcome.CLOSED,
+        Outcome.RESET,
+    )
+)
+
+
+class Recorder:
+    """Called with each observation of a survey."""
+
+    def __init__(self, survey: str, processor: SurveyItemProcessor, stats: StatsCollector, *, everything: bool) -> None:
+        """Make items under this label, of ``everything`` or of what accepted the connection."""
+        self._survey = survey
+        self._submit = processor.submit
+        self._stats = stats
+        self._everything = everything
+
+    def __call__(self, seen: Observation) -> None:
+        """Count, and make the item or add to the tally of what is not recorded."""
+        outcome = seen.outcome
+        self._stats.inc_value(f"smtpsurvey/outcome/{outcome}")
+        if outcome is Outcome.EXCLUDED:
+            self._stats.inc_value(f"smtpsurvey/excluded/{seen.reason}")
+        if self._everything or outcome in ACCEPTED:
+            self._submit(SmtpItem.from_observation(seen, self._survey))
+        else:
+            self._stats.inc_value(f"smtpsurvey/unrecorded/{outcome}/{seen.reason or '-'}/{seen.target.source or '-'}")

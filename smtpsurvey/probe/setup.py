@@ -1,0 +1,75 @@
+"""From Scrapy's settings to what probes need."""
+
+from __future__ import annotations
+
+import resource
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import certifi
+
+from smtpsurvey.admission.identity import Identity
+from smtpsurvey.errors import SurveyError
+from smtpsurvey.probe.protocol import Probe, Timeouts
+from smtpsurvey.smtp.certificate import Examiner
+from smtpsurvey.smtp.conversation import Script
+from smtpsurvey.smtp.reply import Limits
+from smtpsurvey.smtp.tls import TlsClient
+
+if TYPE_CHECKING:
+    from scrapy.settings import BaseSettings
+    from twisted.internet.base import ReactorBase
+
+RESERVE = 32  # descriptors kept for feeds, the database, DNS and the log
+
+
+def identity_of(settings: BaseSettings) -> Identity:
+    """Read who we are."""
+    return Identity(settings.get("SMTPSURVEY_HELO") or None, settings.get("SMTPSURVEY_CONTACT") or None)
+
+
+def probe_of(settings: BaseSettings, reactor: ReactorBase, *, starttls: bool) -> Probe:
+    """Make what all probes have in common; raises :class:`SurveyError` for settings that cannot be."""
+    timeouts = Timeouts(**_numbers(settings, "SMTPSURVEY_TIMEOUTS", Timeouts, float))
+    limits = Limits(**_numbers(settings, "SMTPSURVEY_LIMITS", Limits, int))
+    client = None
+    if starttls:
+        ca_file = settings.get("SMTPSURVEY_CA_FILE") or certifi.where()
+        try:
+            client = TlsClient(Examiner(ca_file), limits.bytes)
+        except ValueError as error:
+            raise SurveyError(f"SMTPSURVEY_CA_FILE: {error}") from None
+    script = Script.make(identity_of(settings).helo, starttls=starttls, limits=limits)
+    return Probe(script, client, timeouts, reactor.seconds, time.time)
+
+
+def connections_allowed(wanted: int) -> int:
+    """Raise the descriptor limit as far as we may, and return how many connections fit below it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard == resource.RLIM_INFINITY:
+        return wanted
+    open_now = len(list(Path("/dev/fd").iterdir()))
+    return max(1, min(wanted, hard - open_now - RESERVE))
+
+
+def _numbers(settings: BaseSettings, name: str, kind: type[Any], number: type[Any]) -> dict[str, Any]:
+    known = {field.name for field in attrs.fields(kind)}
+    try:
+        given = settings.getdict(name)
+    except ValueError as error:
+        raise SurveyError(f"{name}: {error}") from None
+    values: dict[str, Any] = {}
+    for key, value in given.items():
+        try:
+            values[key] = number(value)
+        except (TypeError, ValueError):
+            raise SurveyError(f"{name}: {key}={value!r} is no number") from None
+        if key not in known:
+            raise SurveyError(f"{name}: there is no {key!r}; known are {', '.join(sorted(known))}")
+        if values[key] <= 0:
+            raise SurveyError(f"{name}: {key}={value!r} must be more than 0")
+    return values

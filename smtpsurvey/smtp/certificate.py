@@ -1,0 +1,191 @@
+"""Certificates as facts: what one says, whether its chain is trusted, whether it fits a name.
+
+Nothing here accepts or refuses a connection; every certificate is accepted and described.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import warnings
+from typing import TYPE_CHECKING, TypeVar
+
+import attrs
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
+from cryptography.x509.oid import AuthorityInformationAccessOID
+from OpenSSL import crypto
+from service_identity import CertificateError, VerificationError
+from service_identity.cryptography import verify_certificate_hostname
+
+from smtpsurvey.outcomes import TrustError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+_CURVES = {"secp256r1": "p256", "secp384r1": "p384", "secp521r1": "p521"}
+_MAX_NAMES = 1000
+# X509_V_ERR_* (OpenSSL's x509_vfy.h) to the closed list.
+_TRUST_ERRORS = {
+    9: TrustError.NOT_YET_VALID,
+    10: TrustError.EXPIRED,
+    18: TrustError.SELF_SIGNED,
+    19: TrustError.UNKNOWN_ISSUER,
+    66: TrustError.WEAK,
+    67: TrustError.WEAK,
+    68: TrustError.WEAK,
+}
+_ISSUER_MISSING = frozenset((2, 20, 21))
+_CACHE_SIZE = 4096
+_TRUST_HOLDS = 3600  # seconds a verdict on a chain is used again: certificates expire
+
+
+@attrs.define(eq=False, slots=False)
+class Certificate:
+    """The leaf of a chain. A field that the certificate has no readable value for is ``None``.
+
+    ``names`` are the DNS names of subjectAltName; times are ISO 8601 in UTC; ``key`` is like
+    ``rsa-2048``, ``ecdsa-p256``, ``ed25519``; ``sha256`` is that of the DER, in hex.
+    """
+
+    subject: str | None
+    issuer: str | None
+    names: list[str] | None
+    not_before: str | None
+    not_after: str | None
+    key: str | None
+    sha256: str
+
+
+@attrs.frozen(eq=False)
+class ChainFacts:
+    """What is known of a chain: hashes (SHA-256, hex) as sent, the leaf, and trust."""
+
+    hashes: tuple[str, ...]
+    certificate: Certificate
+    trusted: bool
+    trust_error: str | None
+    leaf: x509.Certificate | None
+
+
+class Examiner:
+    """Describes chains and verifies them against the anchors of a PEM file.
+
+    Many servers share certificates, so verdicts are kept, boundedly, for an hour at most.
+    """
+
+    def __init__(self, ca_file: str, now: Callable[[], float] = time.time) -> None:
+        """Load the trust anchors; raises ``OSError`` or ``ValueError`` naming the file."""
+        self._store = crypto.X509Store()
+        try:
+            self._store.load_locations(ca_file)
+        except crypto.Error:
+            raise ValueError(f"{ca_file}: no certificates in PEM form can be read from it") from None
+        self._now = now
+        self._known: dict[tuple[bytes, ...], tuple[float, ChainFacts]] = {}
+
+    def chain(self, ders: tuple[bytes, ...]) -> ChainFacts:
+        """Describe a chain of DER certificates, the leaf first, as the server sent it (not empty)."""
+        now = self._now()
+        known = self._known.get(ders)
+        if known is not None and now - known[0] < _TRUST_HOLDS:
+            return known[1]
+        if len(self._known) >= _CACHE_SIZE:
+            self._known.clear()
+        certificate, leaf = _read(ders[0])
+        hashes = (certificate.sha256, *(hashlib.sha256(der).hexdigest() for der in ders[1:]))
+        error = self._trust_error(ders, leaf)
+        facts = ChainFacts(hashes, certificate, error is None, error, leaf)
+        self._known[ders] = (now, facts)
+        return facts
+
+    def _trust_error(self, ders: tuple[bytes, ...], leaf: x509.Certificate | None) -> str | None:
+        try:
+            chain = [crypto.load_certificate(crypto.FILETYPE_ASN1, der) for der in ders]
+        except (crypto.Error, ValueError):
+            return "other:unreadable certificate"
+        try:
+            crypto.X509StoreContext(self._store, chain[0], chain[1:]).verify_certificate()
+        except crypto.X509StoreContextError as error:
+            code, _depth, message = error.errors
+            if code in _ISSUER_MISSING:
+                # Only the leaf's pointer to its issuer tells a forgotten intermediate from a private CA.
+                forgotten = len(ders) == 1 and leaf is not None and _points_to_issuer(leaf)
+                return TrustError.INCOMPLETE_CHAIN if forgotten else TrustError.UNKNOWN_ISSUER
+            return _TRUST_ERRORS.get(code, f"other:{message}")
+        return None
+
+
+def matches_name(leaf: x509.Certificate | None, name: str | None) -> bool | None:
+    """Tell whether a certificate is valid for a host name (RFC 9525); ``None`` without a name."""
+    if name is None:
+        return None
+    if leaf is None:
+        return False
+    try:
+        verify_certificate_hostname(leaf, name.rstrip("."))
+    except (VerificationError, CertificateError, ValueError):
+        return False
+    return True
+
+
+def _read(der: bytes) -> tuple[Certificate, x509.Certificate | None]:
+    """Describe a certificate (RFC 5280); one that cannot be read has only its hash."""
+    digest = hashlib.sha256(der).hexdigest()
+    with warnings.catch_warnings():  # the library warns of what is odd; odd is what we record
+        warnings.simplefilter("ignore")
+        try:
+            parsed = x509.load_der_x509_certificate(der)
+        except (ValueError, TypeError):
+            return Certificate(None, None, None, None, None, None, digest), None
+        return Certificate(
+            _readable(parsed.subject.rfc4514_string),
+            _readable(parsed.issuer.rfc4514_string),
+            _readable(lambda: _names(parsed)),
+            _readable(lambda: f"{parsed.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ}"),
+            _readable(lambda: f"{parsed.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"),
+            _readable(lambda: _key(parsed)),
+            digest,
+        ), parsed
+
+
+def _readable(read: Callable[[], T]) -> T | None:
+    """Call a reader of the certificate library; what it cannot read is not measured."""
+    try:
+        return read()
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.UnsupportedGeneralNameType):
+        return None
+
+
+def _names(parsed: x509.Certificate) -> list[str]:
+    try:
+        found = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return []
+    return found.value.get_values_for_type(x509.DNSName)[:_MAX_NAMES]
+
+
+def _key(parsed: x509.Certificate) -> str:
+    key = parsed.public_key()
+    if isinstance(key, rsa.RSAPublicKey):
+        return f"rsa-{key.key_size}"
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return f"ecdsa-{_CURVES.get(key.curve.name, key.curve.name)}"
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        return "ed25519"
+    if isinstance(key, ed448.Ed448PublicKey):
+        return "ed448"
+    if isinstance(key, dsa.DSAPublicKey):
+        return f"dsa-{key.key_size}"
+    return type(key).__name__.removesuffix("PublicKey").lower()
+
+
+def _points_to_issuer(leaf: x509.Certificate) -> bool:
+    """Tell whether the leaf says where its issuer's certificate is (RFC 5280 section 4.2.2.1)."""
+    try:
+        access = leaf.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return False
+    return any(d.access_method == AuthorityInformationAccessOID.CA_ISSUERS for d in access)

@@ -1,0 +1,216 @@
+"""TLS over memory BIOs: sans-I/O like the rest of the room (pyOpenSSL).
+
+The client offers TLS 1.2 and 1.3 and accepts any certificate; what it learnt is in
+:class:`TlsFacts`.
+"""
+
+from __future__ import annotations
+
+import re
+
+import attrs
+from OpenSSL import SSL, crypto
+
+from smtpsurvey.outcomes import TlsError, Trouble
+from smtpsurvey.smtp.certificate import Certificate, Examiner, matches_name
+
+_READ = 65536
+_ALERT = re.compile(r"(?:ssl/tls|sslv3|tlsv1|tlsv13) alert (.+)")
+# A record that a server may begin with: handshake or alert, of any TLS version (RFC 8446 section 5.1).
+_RECORD = re.compile(rb"[\x15\x16]\x03[\x00-\x04]")
+_PARTIAL_RECORD = re.compile(rb"[\x15\x16]\x03?\Z")
+# OpenSSL's reason texts for what is not an alert, to the closed list.
+_REASONS = {
+    "unsupported protocol": TlsError.PROTOCOL_VERSION,
+    "wrong ssl version": TlsError.PROTOCOL_VERSION,
+    "no ciphers available": TlsError.NO_SHARED_CIPHER,
+    "wrong cipher returned": TlsError.NO_SHARED_CIPHER,
+    "unknown cipher returned": TlsError.NO_SHARED_CIPHER,
+    "wrong version number": TlsError.NOT_TLS,
+    "record layer failure": TlsError.NOT_TLS,
+    "packet length too long": TlsError.NOT_TLS,
+    "http request": TlsError.NOT_TLS,
+    "excessive message size": TlsError.OVERSIZE,
+    "cert length mismatch": TlsError.CERTIFICATE,
+    "bad ecpoint": TlsError.CERTIFICATE,
+    "ee key too small": TlsError.CERTIFICATE,
+    "unknown certificate type": TlsError.CERTIFICATE,
+    "wrong certificate type": TlsError.CERTIFICATE,
+    "unable to find public key parameters": TlsError.CERTIFICATE,
+}
+
+
+@attrs.frozen(eq=False)
+class TlsFacts:
+    """What one handshake showed.
+
+    ``chain`` holds the certificates as DER, the leaf first, as they were sent; a failed handshake may
+    have some too. ``error`` is of the closed list ``TlsError``, ``alert:<name>`` or ``other:<text>``.
+    """
+
+    version: str | None = None
+    cipher: str | None = None
+    chain: tuple[bytes, ...] = ()
+    hashes: tuple[str, ...] = ()
+    certificate: Certificate | None = None
+    trusted: bool | None = None
+    trust_error: str | None = None
+    matches_name: bool | None = None
+    error: str | None = None
+    stray_plaintext: bytes | None = None
+
+
+class TlsClient:
+    """One TLS configuration for all conversations of a survey."""
+
+    def __init__(self, examiner: Examiner, limit: int) -> None:
+        """Offer TLS 1.2 and 1.3; a handshake may take ``limit`` bytes, a whole session twice that."""
+        self.examiner = examiner
+        self.limit = limit
+        self.context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+        self.context.set_min_proto_version(SSL.TLS1_2_VERSION)
+        self.context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+
+
+class TlsTroubleError(Exception):
+    """TLS ended: before it was established ``error`` says why, later ``trouble``."""
+
+    def __init__(self, error: str, trouble: Trouble) -> None:
+        """Say how."""
+        super().__init__(error)
+        self.error = error
+        self.trouble = trouble
+
+
+class TlsPipe:
+    """One TLS session: ciphertext in and out, plaintext out and in."""
+
+    __slots__ = ("_client", "_connection", "_name", "_received", "_seeking", "_stray", "established")
+
+    def __init__(self, client: TlsClient, name: str | None, stray: bytes) -> None:
+        """Prepare a session with the server called ``name``; ``stray`` came before it began."""
+        self._client = client
+        self._name = name
+        self._stray = stray
+        self._seeking = b""  # bytes that may be the beginning of the first record
+        self._received = 0
+        self.established = False
+        self._connection = SSL.Connection(client.context, None)
+        self._connection.set_connect_state()
+        if name is not None:
+            self._connection.set_tlsext_host_name(name.encode("ascii", "ignore"))
+
+    def begin(self) -> bytes:
+        """Give the first flight of the handshake."""
+        return self._step()
+
+    def receive(self, data: bytes) -> tuple[bytes, bytes]:
+        """Take ciphertext; give plaintext and what has to be sent. Raises :class:`TlsTroubleError`."""
+        if not self._received:
+            data = self._after_stray(data)
+            if not data:
+                return b"", b""
+        self._received += len(data)
+        if self._received > self._client.limit * (2 if self.established else 1):
+            raise TlsTroubleError(TlsError.OVERSIZE, Trouble.OVERSIZE)
+        self._connection.bio_write(data)
+        if not self.established:
+            out = self._step()
+            if not self.established:
+                return b"", out
+            return self._read(), out
+        return self._read(), self._pending()
+
+    def send(self, plain: bytes) -> bytes:
+        """Encrypt."""
+        self._connection.send(plain)
+        return self._pending()
+
+    def facts(self, error: str | None = None) -> TlsFacts:
+        """Say what the handshake showed so far; ``error`` where it came to nothing."""
+        connection = self._connection
+        if error in (TlsError.CLOSED, TlsError.TIMEOUT) and not self._received and self._stray:
+            error = TlsError.NOT_TLS
+        stray = self._stray or None
+        ders = tuple(crypto.dump_certificate(crypto.FILETYPE_ASN1, c) for c in connection.get_peer_cert_chain() or ())
+        version = connection.get_protocol_version_name() if self.established else None
+        cipher = connection.get_cipher_name() if self.established else None
+        if not ders:
+            return TlsFacts(version, cipher, error=error, stray_plaintext=stray)
+        chain = self._client.examiner.chain(ders)
+        return TlsFacts(
+            version,
+            cipher,
+            ders,
+            chain.hashes,
+            chain.certificate,
+            chain.trusted,
+            chain.trust_error,
+            matches_name(chain.leaf, self._name),
+            error,
+            stray,
+        )
+
+    def _step(self) -> bytes:
+        try:
+            self._connection.do_handshake()
+        except SSL.WantReadError:
+            pass
+        except SSL.Error as error:
+            raise _trouble(error) from None
+        else:
+            self.established = True
+        return self._pending()
+
+    def _read(self) -> bytes:
+        plain = b""
+        try:
+            while True:
+                plain += self._connection.recv(_READ)
+        except SSL.WantReadError:
+            return plain
+        except SSL.ZeroReturnError:
+            if plain:  # the end shows again when the socket closes
+                return plain
+            raise TlsTroubleError(TlsError.CLOSED, Trouble.CLOSED) from None
+        except SSL.Error as error:
+            if plain:
+                return plain
+            raise _trouble(error) from None
+
+    def _pending(self) -> bytes:
+        try:
+            return self._connection.bio_read(_READ)
+        except SSL.WantReadError:
+            return b""
+
+    def _after_stray(self, data: bytes) -> bytes:
+        """Keep plain bytes before the first record apart; give what TLS begins with."""
+        data = self._seeking + data
+        self._seeking = b""
+        record = _RECORD.search(data)
+        if record is not None:
+            self._stray += data[: record.start()]
+            return data[record.start() :]
+        partial = _PARTIAL_RECORD.search(data)
+        end = partial.start() if partial else len(data)
+        self._stray += data[:end]
+        self._seeking = data[end:]
+        if len(self._stray) > self._client.limit:
+            raise TlsTroubleError(TlsError.OVERSIZE, Trouble.OVERSIZE)
+        return b""
+
+
+def _trouble(error: SSL.Error) -> TlsTroubleError:
+    """Translate OpenSSL's words, in this one place."""
+    reasons = [reason for _, _, reason in error.args[0]] if error.args and isinstance(error.args[0], list) else []
+    for reason in reasons:
+        alert = _ALERT.fullmatch(reason)
+        if alert is not None:
+            name = alert[1].replace(" ", "_")
+            if name == "protocol_version":
+                return TlsTroubleError(TlsError.PROTOCOL_VERSION, Trouble.CLOSED)
+            return TlsTroubleError(f"alert:{name}", Trouble.CLOSED)
+        if reason in _REASONS:
+            return TlsTroubleError(_REASONS[reason], Trouble.NOT_SMTP)
+    return TlsTroubleError(f"other:{'; '.join(reasons) or 'unknown'}", Trouble.NOT_SMTP)
