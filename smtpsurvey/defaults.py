@@ -39,6 +39,7 @@ SETTINGS = (
     Setting("SMTPSURVEY_TABLES_PER_SHARD", 1, "Observation tables on each database server."),
     Setting("SMTPSURVEY_FINGERPRINTS", ["builtin"], "Rule sets that name the software."),
     Setting("SMTPSURVEY_DNS_SERVERS", [], "Resolvers for host names among the targets; else those of resolv.conf."),
+    Setting("SMTPSURVEY_MANIFEST", None, "File that tells what the run did (JSON), kept up to date while it runs."),
     Setting("SMTPSURVEY_CA_FILE", None, "Trust anchors (PEM); else certifi's."),
 )
 """Each becomes a Scrapy setting of this default when the add-on is on."""

@@ -22,7 +22,7 @@ class FastJsonLinesItemExporter(JsonLinesItemExporter):
 
     def export_item(self, item: Any) -> None:
         """Write one line."""
-        if attrs.has(type(item)) and self.fields_to_export is None and self.indent is None:
+        if attrs.has(type(item)) and self.fields_to_export is None:
             self.file.write(self._encode(item) + b"\n")
         else:
             super().export_item(item)

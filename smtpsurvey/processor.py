@@ -18,7 +18,7 @@ from scrapy.utils.log import logformatter_adapter
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from smtpsurvey.errors import SurveyError
+from smtpsurvey.errors import FAILED, SurveyError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -84,7 +84,7 @@ class SurveyItemProcessor(ItemPipelineManager):
             for place, process in enumerate(self.methods["process_item"], 1):
                 output = process(item)  # type: ignore[misc]  # Scrapy's list may hold None for other hooks
                 if inspect.isawaitable(output):
-                    return self._later(output, place)
+                    return self._later(item, output, place)
                 item = output
         except DropItem as dropped:
             self._dropped(item, dropped)
@@ -94,12 +94,11 @@ class SurveyItemProcessor(ItemPipelineManager):
             self._scraped(item)
         return None
 
-    def _later(self, output: Awaitable[Any], place: int) -> Deferred[None]:
+    def _later(self, item: Any, output: Awaitable[Any], place: int) -> Deferred[None]:
         self.waiting += 1
-        return deferred_from_coro(self._finish(output, place))
+        return deferred_from_coro(self._finish(item, output, place))
 
-    async def _finish(self, output: Awaitable[Any], place: int) -> None:
-        item: Any = None
+    async def _finish(self, item: Any, output: Awaitable[Any], place: int) -> None:
         try:
             item = await self._run(await output, place)
         except DropItem as dropped:
@@ -140,8 +139,14 @@ class SurveyItemProcessor(ItemPipelineManager):
     def _failed(self, item: Any, error: Exception) -> None:
         crawler = self.crawler
         assert crawler is not None  # noqa: S101 - Scrapy builds us with one
+        if isinstance(error, SurveyError):
+            self._give_up(error)
         record = crawler.logformatter.item_error(item, error, None, self._spider)
-        logger.log(*logformatter_adapter(record), extra={"spider": self._spider, "item": item}, exc_info=error)
+        logger.log(
+            *logformatter_adapter(record),
+            extra={"spider": self._spider, "item": item},
+            exc_info=None if isinstance(error, SurveyError) else error,
+        )
         crawler.signals.send_catch_log(
             signals.item_error,
             item=item,
@@ -149,6 +154,14 @@ class SurveyItemProcessor(ItemPipelineManager):
             spider=self._spider,
             failure=Failure(error),  # type: ignore[no-untyped-call]  # Twisted has no hints there
         )
+
+    def _give_up(self, error: SurveyError) -> None:
+        """End the survey, once: what a pipeline cannot keep must not be asked of more hosts."""
+        if self.failure is None:
+            self.failure = str(error)
+            logger.error("%s", error)
+            assert self.crawler is not None  # noqa: S101 - Scrapy builds us with one
+            deferred_from_coro(self.crawler.engine.close_spider_async(reason=FAILED))
 
     @property
     def admit_hooks(self) -> list[Hook]:

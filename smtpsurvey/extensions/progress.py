@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from typing import TYPE_CHECKING, Self
 
 import attrs
@@ -14,13 +15,14 @@ from scrapy import signals
 from scrapy.utils.log import get_scrapy_root_handler
 from twisted.internet.task import LoopingCall
 
+from smtpsurvey.extensions.manifest import Manifest, manifest_of
 from smtpsurvey.outcomes import Outcome
-from smtpsurvey.spiders.smtp import SmtpSpider
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from scrapy import Spider
     from scrapy.crawler import Crawler
-    from scrapy.statscollectors import StatsCollector
 
 logger = logging.getLogger(__name__)
 LINE_EVERY = 0.5  # seconds, on a terminal
@@ -50,74 +52,74 @@ class Progress:
         return ", ".join(parts)
 
 
-class ProgressExtension:
-    """Follows the stats of a running survey; costs nothing a target."""
+class Meter:
+    """Makes a :class:`Progress` of manifests, one moment after the other."""
 
-    def __init__(self, stats: StatsCollector, *, terminal: bool) -> None:
-        """Show a live line if ``terminal``, log lines otherwise."""
-        self._stats = stats
-        self._terminal = terminal
-        self._spider: SmtpSpider | None = None
-        self._calls: list[LoopingCall] = []
-        self._live: Live | None = None
-        self._done = 0
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        """Measure with this clock."""
+        self._seconds = seconds
+        self._before: tuple[float, int] | None = None
         self._rate = 0.0
+
+    def progress(self, runs: Iterable[Manifest]) -> Progress:
+        """Add up what runs side by side; the rate is smoothed over the last calls."""
+        now, done, live, in_flight, targets = self._seconds(), 0, 0, 0, 0
+        for run in runs:
+            done += run.counts.outcomes.total()
+            live += run.counts.outcomes[Outcome.OK]
+            in_flight += run.in_flight
+            targets = max(targets, run.targets or 0)  # each reads the whole list
+        if self._before is not None and now > self._before[0]:
+            last = (done - self._before[1]) / (now - self._before[0])
+            self._rate = SMOOTHING * last + (1 - SMOOTHING) * self._rate if self._rate else last
+        self._before = (now, done)
+        return Progress(done, targets or None, live, in_flight, self._rate)
+
+
+class ProgressExtension:
+    """Follows a running survey; costs nothing a target."""
+
+    def __init__(self, crawler: Crawler, *, terminal: bool) -> None:
+        """Show a live line if ``terminal``, log lines otherwise."""
+        self._crawler = crawler
+        self._terminal = terminal
+        self._meter = Meter(time.monotonic)
+        self._call: LoopingCall | None = None
+        self._live: Live | None = None
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
         """Decide by where the log goes: a terminal, or anything else."""
-        to_terminal = sys.stderr.isatty() and not crawler.settings.get("LOG_FILE")
-        extension = cls(crawler.stats, terminal=to_terminal)
+        extension = cls(crawler, terminal=sys.stderr.isatty() and not crawler.settings.get("LOG_FILE"))
         crawler.signals.connect(extension.spider_opened, signals.spider_opened)
         crawler.signals.connect(extension.spider_closed, signals.spider_closed)
         return extension
 
     def spider_opened(self, spider: Spider) -> None:
-        """Begin to follow a survey; other spiders are left alone."""
-        if not isinstance(spider, SmtpSpider):
+        """Begin to follow a spider that probes; others are left alone."""
+        if not hasattr(spider, "prober"):
             return
-        self._spider = spider
-        interval = LOG_EVERY
-        show = self._log
         if self._terminal:
-            interval, show = LINE_EVERY, self._draw
             self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
             self._live.start()
             _log_to(sys.stderr)  # which is now the line's proxy: records go above it
-        call = LoopingCall(lambda: show(self.progress(interval)))
-        call.start(interval, now=False)
-        self._calls.append(call)
+        self._call = LoopingCall(self.show)
+        self._call.start(LINE_EVERY if self._terminal else LOG_EVERY, now=False)
 
     def spider_closed(self) -> None:
         """Take the line away."""
-        for call in self._calls:
-            call.stop()
+        if self._call is not None and self._call.running:
+            self._call.stop()
         if self._live is not None:
             self._live.stop()
             _log_to(sys.stderr)
 
-    def progress(self, interval: float) -> Progress:
-        """Measure; ``interval`` is the seconds since the last time."""
-        spider = self._spider
-        assert spider is not None  # noqa: S101 - nothing is followed before
-        stats = self._stats.get_stats()
-        done = sum(stats.get(f"smtpsurvey/outcome/{outcome}", 0) for outcome in Outcome)
-        now = (done - self._done) / interval
-        self._rate = now if not self._done else SMOOTHING * now + (1 - SMOOTHING) * self._rate
-        self._done = done
-        return Progress(
-            done,
-            spider.feed.estimate() if spider.feed else None,
-            stats.get("smtpsurvey/outcome/ok", 0),
-            spider.prober.in_flight if spider.prober else 0,
-            self._rate,
-        )
-
-    def _log(self, progress: Progress) -> None:
-        logger.info("%s", progress)
-
-    def _draw(self, progress: Progress) -> None:
-        if self._live is not None:
+    def show(self) -> None:
+        """Show this moment."""
+        progress = self._meter.progress([manifest_of(self._crawler, "")])
+        if self._live is None:
+            logger.info("%s", progress)
+        else:
             self._live.update(Text(str(progress), no_wrap=True, overflow="ellipsis"), refresh=True)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from io import StringIO
 from typing import TYPE_CHECKING, Any, Self
 
+import attrs
 from rich.columns import Columns
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 from scrapy import signals
@@ -16,13 +18,49 @@ from smtpsurvey.items import SmtpItem
 from smtpsurvey.outcomes import Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from scrapy import Spider
     from scrapy.crawler import Crawler
 
 logger = logging.getLogger(__name__)
-TOP = 10  # products shown
-WIDTH = 100  # columns, where no terminal says otherwise
+TOP = 10  # lines of a table; the rest is one more
+WIDTH = 100  # columns, in a log file
 UNKNOWN = "(not identified)"
+
+
+@attrs.define
+class Counts:
+    """What a survey counts: targets by outcome, and servers that answered by software, STARTTLS and TLS."""
+
+    outcomes: Counter[str] = attrs.field(factory=Counter)
+    software: Counter[str] = attrs.field(factory=Counter)
+    starttls: Counter[str] = attrs.field(factory=Counter)
+    tls_versions: Counter[str] = attrs.field(factory=Counter)
+
+    def add(self, other: Counts) -> None:
+        """Add the counts of another part of the survey."""
+        for field in attrs.fields(Counts):
+            getattr(self, field.name).update(getattr(other, field.name))
+
+    def count(self, item: SmtpItem) -> None:
+        """Count a server that answered."""
+        self.software[item.software.product if item.software else UNKNOWN] += 1
+        if item.starttls is not None:
+            self.starttls[item.starttls] += 1
+        if item.tls is not None and item.tls.version is not None:
+            self.tls_versions[item.tls.version] += 1
+
+    def render(self, survey: str, reason: str) -> RenderableType:
+        """Make the tables, for rich."""
+        title = Text(f"Survey {survey}: {self.outcomes.total():,} targets ({reason})", style="bold")
+        named = (
+            ("Outcome", self.outcomes),
+            ("Software", self.software),
+            ("STARTTLS", self.starttls),
+            ("TLS version", self.tls_versions),
+        )
+        return Group(title, Columns([_table(name, counts) for name, counts in named if counts], padding=(0, 3)))
 
 
 class SummaryExtension:
@@ -31,9 +69,7 @@ class SummaryExtension:
     def __init__(self, crawler: Crawler) -> None:
         """Count the items of this crawl."""
         self._crawler = crawler
-        self._software: Counter[str] = Counter()
-        self._starttls: Counter[str] = Counter()
-        self._versions: Counter[str] = Counter()
+        self._counts = Counts()
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
@@ -46,50 +82,42 @@ class SummaryExtension:
     def item_scraped(self, item: Any) -> None:
         """Count one."""
         if isinstance(item, SmtpItem) and item.outcome == Outcome.OK:
-            self._software[item.software.product if item.software else UNKNOWN] += 1
-            if item.starttls is not None:
-                self._starttls[item.starttls] += 1
-            if item.tls is not None and item.tls.version is not None:
-                self._versions[item.tls.version] += 1
+            self._counts.count(item)
+
+    def counts(self) -> Counts:
+        """Give the counts so far."""
+        self._counts.outcomes = outcomes_of(self._crawler.stats.get_stats())
+        return self._counts
 
     def spider_closed(self, spider: Spider, reason: str) -> None:
         """Show the tables: on the terminal (standard error), or in the log file where there is one."""
-        stats = self._crawler.stats.get_stats()
-        outcomes = Counter(
-            {str(o): stats[f"smtpsurvey/outcome/{o}"] for o in Outcome if f"smtpsurvey/outcome/{o}" in stats}
-        )
-        if not outcomes:
+        counts = self.counts()
+        if not counts.outcomes:
             return
-        title = f"Survey {getattr(spider, 'survey', spider.name)}: {outcomes.total():,} targets ({reason})"
-        tables: list[RenderableType] = [table("Outcome", outcomes)]
-        tables += [
-            table(name, counts)
-            for name, counts in (
-                ("Software", self._software),
-                ("STARTTLS", self._starttls),
-                ("TLS version", self._versions),
-            )
-            if counts
-        ]
+        tables = counts.render(getattr(spider, "survey", spider.name), reason)
         if self._crawler.settings.get("LOG_FILE"):
-            console = Console(width=WIDTH, record=True, quiet=True)
-            console.print(Columns(tables, padding=(0, 3)))
-            logger.info("%s\n%s", title, console.export_text())
+            text = StringIO()
+            Console(file=text, width=WIDTH).print(tables)
+            logger.info("%s", text.getvalue())
         else:
-            console = Console(stderr=True)
-            console.print(Text(title, style="bold"))
-            console.print(Columns(tables, padding=(0, 3)))
+            Console(stderr=True).print(tables)
 
 
-def table(name: str, counts: Counter[str]) -> Table:
+def outcomes_of(stats: Mapping[str, Any]) -> Counter[str]:
+    """Read the targets by outcome from a crawl's stats."""
+    found = {str(outcome): stats.get(f"smtpsurvey/outcome/{outcome}", 0) for outcome in Outcome}
+    return Counter({outcome: count for outcome, count in found.items() if count})
+
+
+def _table(name: str, counts: Counter[str]) -> Table:
     """Make a table of counts and shares, the largest first, the rest in one line."""
     made = Table(name, "Hosts", "Share", box=None, header_style="bold", pad_edge=False)
     made.columns[1].justify = made.columns[2].justify = "right"
     total = counts.total()
-    for label, count in counts.most_common(TOP):
+    rows = counts.most_common()
+    for label, count in rows[:TOP]:
         made.add_row(Text(label), f"{count:,}", f"{count / total:.1%}")
-    rest = counts.most_common()[TOP:]
-    if rest:
-        count = sum(n for _, n in rest)
-        made.add_row(Text(f"{len(rest)} others"), f"{count:,}", f"{count / total:.1%}")
+    if len(rows) > TOP:
+        count = sum(n for _, n in rows[TOP:])
+        made.add_row(Text(f"{len(rows) - TOP} others"), f"{count:,}", f"{count / total:.1%}")
     return made

@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 LOOKAHEAD = 65_536  # targets read while the networks of earlier ones are not due
 LOOKUPS = 100  # host names being resolved at a time
 TURN = 512  # connections begun in one turn of the reactor
+FRESH = 0.1  # seconds that a permission to go holds
 RETRY = 0.25  # seconds until another try when nothing of ours will wake us
 
 
@@ -59,7 +60,7 @@ class Prober:
         self._hold = hold
         self._source: Iterator[Entry] | None = None
         self._consumed: Deferred[None] | None = None
-        self._ready: deque[Target] = deque()  # admitted and due
+        self._ready: deque[tuple[Target, float]] = deque()  # admitted, and when they were due
         self._found: deque[Target] = deque()  # from host names, not yet admitted
         self._parked: set[Deferred[None]] = set()  # waiting at the gate
         self._lookups = 0
@@ -130,30 +131,35 @@ class Prober:
     def _fill(self) -> None:
         pool, ready, concurrency = self.pool, self._ready, self._concurrency
         for _ in range(TURN):
-            if len(pool) >= concurrency or not (ready or self._read_on()):
+            if len(pool) >= concurrency:
                 return
-            if ready and not self._connect(ready.popleft()):
+            if ready:
+                target, due = ready.popleft()
+                # Its tokens were for that moment, and somebody may have opted out since.
+                go = self._probe.seconds() - due < FRESH or self._admitted(target)
+            else:
+                entry = self._next()
+                if entry is None:
+                    return
+                if type(entry) is not Target:
+                    self._look_up(entry)  # type: ignore[arg-type]  # what is no target is a Deferred
+                    continue
+                target = entry
+                go = self._admitted(target)
+            if go and not self._connect(target):
                 return
         self._soon(0)
 
-    def _read_on(self) -> bool:
-        """Take one more entry and ask the gate; ``False`` when there is none to take now."""
+    def _next(self) -> Entry | None:
+        """Take one more entry, if there is one to take now."""
         if self._found:
-            target = self._found.popleft()
-        elif self._source is None or len(self._parked) >= LOOKAHEAD or self._lookups >= LOOKUPS:
-            return False
-        else:
-            entry = next(self._source, None)
-            if entry is None:
-                self._close_source(None)
-                return False
-            if type(entry) is not Target:
-                self._look_up(entry)  # type: ignore[arg-type]  # what is no target is a Deferred
-                return True
-            target = entry
-        if self._admitted(target):
-            self._ready.append(target)
-        return True
+            return self._found.popleft()
+        if self._source is None or len(self._parked) >= LOOKAHEAD or self._lookups >= LOOKUPS:
+            return None
+        entry = next(self._source, None)
+        if entry is None:
+            self._close_source(None)
+        return entry
 
     def _admitted(self, target: Target) -> bool:
         try:
@@ -170,7 +176,7 @@ class Prober:
     def _due(self, _: None, waiting: Deferred[None], target: Target) -> None:
         self._parked.discard(waiting)
         if not self._stopped:
-            self._ready.append(target)
+            self._ready.append((target, self._probe.seconds()))
         self._soon(0)
 
     def _not_due(self, failure: Failure, waiting: Deferred[None], target: Target) -> None:
@@ -206,7 +212,7 @@ class Prober:
             if not self._warned:
                 self._warned = True
                 logger.warning("Out of descriptors or local ports (%s): going on as they become free", error)
-            self._ready.appendleft(target)
+            self._ready.appendleft((target, self._probe.seconds()))
             self._soon(RETRY)
             return False
         except OSError as error:

@@ -45,4 +45,5 @@ class Recorder:
         if self._everything or outcome in ACCEPTED:
             self._submit(SmtpItem.from_observation(seen, self._survey))
         else:
-            self._stats.inc_value(f"smtpsurvey/unrecorded/{outcome}/{seen.reason or '-'}/{seen.target.source or '-'}")
+            reason = (seen.reason or "-").replace("/", "_")  # the source, last, may have slashes of its own
+            self._stats.inc_value(f"smtpsurvey/unrecorded/{outcome}/{reason}/{seen.target.source or '-'}")

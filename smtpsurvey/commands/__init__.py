@@ -1,0 +1,1 @@
+"""Scrapy commands (``COMMANDS_MODULE``), one a file."""

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from scrapy.exceptions import NotConfigured
+from scrapy.utils.test import get_crawler
+
+from smtpsurvey.pipelines.store import StorePipeline, tallies
+from smtpsurvey.store.reader import Reader
+from smtpsurvey.store.shards import Shards
+from smtpsurvey.store.writer import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# A crawl of its own process, since a reactor starts only once in each.
+CRAWL = """
+import asyncio, json, sys
+import scrapy
+from scrapy import signals
+from scrapy.crawler import AsyncCrawlerProcess
+from smtpsurvey.items import SmtpItem
+
+survey, count, broken, stats, settings = json.loads(sys.argv[1])
+
+class Numbers(scrapy.Spider):
+    name = "numbers"
+    left = count + 1
+
+    async def start(self):
+        self.settled = asyncio.Event()
+        for signal in (signals.item_scraped, signals.item_error):
+            self.crawler.signals.connect(self.settle, signal)
+        yield {"kind": "dns"}
+        for key, value in stats.items():
+            self.crawler.stats.set_value(key, value)
+        for number in range(count):
+            ip = f"127.{number // 62500}.{number // 250 % 250}.{number % 250 + 1}"
+            duration = None if number in broken else 0.5
+            yield SmtpItem("2026-11", ip, 25, None, None, "list", "2026-11-25T01:02:03.456Z", duration, "silent")
+
+        await self.settled.wait()  # the engine sees that it is idle when start() ends, and else only after seconds
+
+    def settle(self, signal):
+        self.crawler.stats.inc_value(NAMES[signal])
+        self.left -= 1
+        if not self.left:
+            self.settled.set()
+
+NAMES = {signals.item_scraped: "scraped", signals.item_error: "failed"}
+if survey:
+    Numbers.survey = survey
+process = AsyncCrawlerProcess(settings | {
+    "ITEM_PIPELINES": {"smtpsurvey.pipelines.store.StorePipeline": 900}, "TELNETCONSOLE_ENABLED": False,
+    "REMOTE_CONTROL_ENABLED": False, "LOG_LEVEL": "INFO"})
+crawler = process.create_crawler(Numbers)
+process.crawl(crawler)
+process.start()
+print(json.dumps(crawler.stats.get_stats(), default=str))
+"""
+
+STOP = """
+import asyncio, sys
+from types import SimpleNamespace
+from twisted.internet import asyncioreactor
+loop = asyncio.new_event_loop()
+asyncioreactor.install(loop)
+from scrapy.settings import Settings
+from twisted.internet import reactor
+from smtpsurvey.items import SmtpItem
+from smtpsurvey.pipelines.store import StorePipeline
+
+async def store():
+    settings = Settings({"SMTPSURVEY_SHARDS": sys.argv[1:], "SMTPSURVEY_TABLES_PER_SHARD": 2})
+    pipeline = StorePipeline.from_crawler(SimpleNamespace(settings=settings, spider=SimpleNamespace(survey="2026-11")))
+    pipeline.open_spider()
+    item = SmtpItem("2026-11", "127.0.0.1", 25, None, None, "list", "2026-11-25T01:02:03.456Z", 0.5, "silent")
+    assert await pipeline.process_item(item) is item
+    reactor.stop()
+
+task = loop.create_task(store())
+reactor.run()
+task.result()
+"""
+
+
+class Crawl:
+    """One crawl that hands ``count`` observations to the pipeline: its log, and its stats."""
+
+    def __init__(
+        self,
+        urls: list[str],
+        survey: str | None = "2026-11",
+        count: int = 0,
+        *,
+        broken: tuple[int, ...] = (),
+        stats: dict[str, int] | None = None,
+    ) -> None:
+        settings = {"SMTPSURVEY_SHARDS": urls, "SMTPSURVEY_TABLES_PER_SHARD": 2, "SMTPSURVEY_CONTACT": "me@example.org"}
+        arguments = json.dumps([survey, count, broken, stats or {}, settings])
+        command = [sys.executable, "-W", "error", "-c", CRAWL, arguments]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
+        self.log = done.stderr
+        self.stats: dict[str, Any] = json.loads(done.stdout.splitlines()[-1]) if done.stdout else {}
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Iterator[Shards]:
+    shards = Shards([f"sqlite:///{tmp_path / name}.sqlite3" for name in "ab"], 2)
+    yield shards
+    shards.dispose()
+
+
+@pytest.fixture
+def urls(shards: Shards) -> list[str]:
+    return [str(shard.engine.url) for shard in shards]
+
+
+def test_a_crawl_stores_each_observation_and_finishes_its_survey(shards: Shards, urls: list[str]) -> None:
+    unrecorded = {
+        "smtpsurvey/unrecorded/timeout/-/lists/a.txt": 7,
+        "smtpsurvey/unrecorded/excluded/opt-out/lists/a.txt": 2,
+        "smtpsurvey/unrecorded": 9,
+    }
+    crawl = Crawl(urls, count=1234, stats=unrecorded)
+    reader = Reader(shards)
+    (survey,) = reader.surveys()
+    assert (survey.label, survey.observations) == ("2026-11", 1234)
+    assert survey.started <= survey.finished
+    assert survey.settings["SMTPSURVEY_CONTACT"] == "me@example.org"
+    assert survey.settings["SMTPSURVEY_SHARDS"] == [shard.name for shard in shards]
+    assert len({item.ip for item in reader.items("2026-11")}) == 1234
+    assert crawl.stats["scraped"] == 1235
+    assert sorted(map(str, reader.tallies("2026-11"))) == sorted(
+        map(str, [Tally("lists/a.txt", "timeout", None, 7), Tally("lists/a.txt", "excluded", "opt-out", 2)])
+    )
+    assert "ERROR" not in crawl.log
+    assert "WARNING" not in crawl.log
+
+
+def test_a_batch_that_cannot_be_written_fails_its_items_and_the_crawl_ends(shards: Shards, urls: list[str]) -> None:
+    crawl = Crawl(urls[:1], count=20, broken=(3,))
+    assert crawl.stats["finish_reason"] == "finished"
+    assert (crawl.stats["scraped"], crawl.stats["failed"]) == (1, 20)
+    assert crawl.log.count("items are lost until it writes again") == 1
+    assert f"Store: {shards[0].name}: NOT NULL constraint failed" in crawl.log
+
+
+def test_a_database_that_cannot_be_reached_stops_the_crawl_and_its_password_is_not_shown() -> None:
+    crawl = Crawl(["mysql+pymysql://me:s3cret@127.0.0.1:1/survey"], count=5)
+    assert "StoreError: 127.0.0.1:1/survey: Can't connect to MySQL server" in crawl.log
+    assert "s3cret" not in crawl.log
+    assert "scraped" not in crawl.stats
+
+
+def test_a_spider_without_a_survey_opens_the_store_with_its_first_observation(
+    shards: Shards, urls: list[str], tmp_path: Path
+) -> None:
+    Crawl(urls, survey=None)
+    assert list(tmp_path.iterdir()) == []
+    crawl = Crawl(urls, survey=None, count=3)
+    assert crawl.stats["scraped"] == 4
+    assert len(list(Reader(shards).items("2026-11"))) == 3
+    assert Reader(shards).surveys() == []
+
+
+def test_a_process_that_stops_without_closing_the_store_ends_all_the_same(shards: Shards, urls: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-c", STOP, *urls], check=False, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [item.ip for item in Reader(shards).items("2026-11")] == ["127.0.0.1"]
+    assert Reader(shards).surveys()[0].finished is None
+
+
+@pytest.mark.parametrize("value", ["", [], [" "]])
+def test_an_empty_list_of_databases_switches_the_store_off_and_says_so(value: str | list[str]) -> None:
+    crawler = get_crawler(settings_dict={"SMTPSURVEY_SHARDS": value})
+    with pytest.raises(NotConfigured, match="SMTPSURVEY_SHARDS is empty"):
+        StorePipeline.from_crawler(crawler)
+
+
+def test_tallies_are_read_from_the_stats_whatever_the_source_is_called() -> None:
+    stats = {
+        "smtpsurvey/unrecorded/excluded/AS/a/b/c.txt": 1,
+        "smtpsurvey/unrecorded/refused/-/": 2,
+        "smtpsurvey/unrecorded/local_error/no route/-": 3,
+        "item_scraped_count": 4,
+        "start_time": None,
+    }
+    assert tallies(stats) == [
+        Tally("a/b/c.txt", "excluded", "AS", 1),
+        Tally("", "refused", None, 2),
+        Tally("-", "local_error", "no route", 3),
+    ]
