@@ -1,0 +1,175 @@
+"""The fingerprints that come with the project: how many, how sound, and what must not fool them."""
+
+from __future__ import annotations
+
+import pytest
+
+from smtpsurvey.classify import Classifier, Transcript
+from smtpsurvey.classify.rules import read_rules
+
+BUILTIN = Classifier.load(["builtin"])
+POSTFIX = Transcript(
+    ehlo="mx.example.com",
+    extensions="PIPELINING SIZE VRFY ETRN STARTTLS ENHANCEDSTATUSCODES 8BITMIME DSN SMTPUTF8 CHUNKING",
+    starttls_reply="2.0.0 Ready to start TLS",
+    quit="2.0.0 Bye",
+)
+EXIM = Transcript(
+    ehlo="mx.example.com Hello survey.example.org [192.0.2.1]",
+    extensions="SIZE LIMITS 8BITMIME PIPELINING PIPECONNECT CHUNKING STARTTLS PRDR HELP",
+    starttls_reply="TLS go ahead",
+    quit="mx.example.com closing connection",
+)
+SENDMAIL = Transcript(
+    ehlo="mx.example.com Hello survey.example.org [192.0.2.1], pleased to meet you",
+    extensions="ENHANCEDSTATUSCODES PIPELINING EXPN VERB 8BITMIME SIZE DSN ETRN STARTTLS DELIVERBY HELP",
+    starttls_reply="2.0.0 Ready to start TLS",
+    quit="2.0.0 mx.example.com closing connection",
+)
+OPENSMTPD = Transcript(
+    ehlo="mx.example.com Hello survey.example.org [192.0.2.1], pleased to meet you",
+    extensions="8BITMIME ENHANCEDSTATUSCODES SIZE DSN STARTTLS HELP",
+    starttls_reply="2.0.0 Ready to start TLS",
+    quit="2.0.0 Bye",
+)
+AIOSMTPD = Transcript(
+    ehlo="mx.example.com",
+    extensions="SIZE 8BITMIME STARTTLS HELP",
+    starttls_reply="Ready to start TLS",
+    quit="Bye",
+)
+NODEMAILER = Transcript(
+    ehlo="mx.example.com Nice to meet you, [192.0.2.1]",
+    extensions="PIPELINING 8BITMIME SMTPUTF8 AUTH STARTTLS",
+    starttls_reply="Ready to start TLS",
+    quit="Bye",
+)
+QMAIL = Transcript("mx.example.com ESMTP", "mx.example.com", "PIPELINING 8BITMIME", quit="mx.example.com")
+
+
+def product(transcript: Transcript) -> str | None:
+    verdict = BUILTIN.classify(transcript)
+    return verdict and verdict.product
+
+
+def test_at_least_150_products_are_known() -> None:
+    assert len({(rule.vendor, rule.product) for rule in BUILTIN.rules}) >= 150
+
+
+def test_every_product_has_a_vendor_and_one_vendor_only() -> None:
+    vendors: dict[str, set[str | None]] = {}
+    for rule in BUILTIN.rules:
+        vendors.setdefault(rule.product, set()).add(rule.vendor)
+    # Netscape and Critical Path each called theirs so.
+    assert {name for name, owners in vendors.items() if len(owners) > 1} == {"Messaging Server"}
+    assert None not in set().union(*vendors.values())
+
+
+@pytest.mark.parametrize("origin", read_rules("builtin"), ids=lambda origin: origin.rule.id)
+def test_no_example_is_won_by_another_rule(origin: object) -> None:
+    for example in origin.rule.examples:
+        match = BUILTIN.match(example.transcript())
+        assert (match.rule.id, match.captures) == (origin.rule.id, example.captures())
+
+
+@pytest.mark.parametrize(
+    ("hidden", "name"),
+    [
+        (POSTFIX, "Postfix"),
+        (POSTFIX._replace(extensions="SIZE ETRN STARTTLS ENHANCEDSTATUSCODES 8BITMIME DSN"), "Postfix"),
+        (POSTFIX._replace(quit=""), "Postfix"),
+        (EXIM, "Exim"),
+        (EXIM._replace(extensions="SIZE PIPELINING STARTTLS HELP"), "Exim"),
+        (EXIM._replace(quit="", extensions=""), "Exim"),
+        (SENDMAIL, "Sendmail"),
+        (OPENSMTPD, "OpenSMTPD"),
+        (AIOSMTPD, "aiosmtpd"),
+        (AIOSMTPD._replace(extensions="8BITMIME STARTTLS HELP"), "aiosmtpd"),
+        (NODEMAILER, "smtp-server"),
+    ],
+)
+@pytest.mark.parametrize("greeting", ["", "mx.example.com", "mx.example.com ESMTP", "mx.example.com ready"])
+def test_a_server_that_hides_its_name_is_named_by_its_behaviour(greeting: str, hidden: Transcript, name: str) -> None:
+    verdict = BUILTIN.classify(hidden._replace(greeting=greeting))
+    assert verdict is not None
+    assert (verdict.product, verdict.version) == (name, None)
+    assert verdict.evidence != "greeting"
+
+
+def test_qmail_is_named_by_greeting_and_replies_together() -> None:
+    assert product(QMAIL) == "qmail"
+    assert BUILTIN.classify(QMAIL).evidence == "combined"
+
+
+@pytest.mark.parametrize(
+    ("greeting", "name"),
+    [
+        ("postfix.example.com ESMTP Exim 4.96 Wed, 25 Nov 2026 02:37:00 +0000", "Exim"),
+        ("exim.example.com ESMTP Postfix", "Postfix"),
+        (
+            "sendmail.example.com Microsoft ESMTP MAIL Service ready at Wed, 25 Nov 2026 02:37:00 +0000",
+            "Exchange Server",
+        ),
+        ("mail.protection.outlook.com.example.net ESMTP Postfix", "Postfix"),
+        ("mx.google.com.example.net ESMTP Postfix", "Postfix"),
+        ("mx.example.com ESMTP", None),
+        ("mx.example.com ESMTP ready", None),
+        ("postfix.example.com ESMTP", None),
+        ("exim.example.com ESMTP Service ready", None),
+        ("Postfix", None),
+        ("mx.example.com ESMTP PostfixLike", None),
+        ("mx.example.com ESMTP EximGate 4.1", None),
+        ("mx.example.com ESMTP not Sendmail 8.14.4/8.14.4", None),
+        ("mx.example.com ESMTP Acme (we moved from Postfix (Ubuntu) to Acme)", None),
+        ("mx.example.com ESMTP Acme, better than Exim 4.96", None),
+        ("this is no ESMTP Postfix", None),
+        ("mx.example.com ESMTP mfa-m0214089", None),
+        ("mx.google.com.example.net ESMTP a1si2 - gsmtp", None),
+        ("mx.example.com ESMTP a1si2 - gsmtp", None),
+        ("x.secureserver.net ESMTP", None),
+        ("a.mail.ru.example.com ESMTP ready", None),
+        ("No SMTP service here", None),
+        ("4.3.2 Please try again later", None),
+    ],
+)
+def test_a_greeting_that_only_looks_alike_fools_nobody(greeting: str, name: str | None) -> None:
+    assert product(Transcript(greeting)) == name
+
+
+@pytest.mark.parametrize(
+    "transcript",
+    [
+        POSTFIX._replace(quit="Bye", extensions="PIPELINING SIZE VRFY ETRN STARTTLS AUTH 8BITMIME"),
+        POSTFIX._replace(extensions="", ehlo=""),
+        EXIM._replace(ehlo="mx.example.com", starttls_reply=""),
+        EXIM._replace(extensions="", ehlo="", starttls_reply=""),
+        SENDMAIL._replace(extensions="SIZE"),
+        SENDMAIL._replace(extensions=""),
+        AIOSMTPD._replace(extensions="SIZE HELP", starttls_reply=""),
+        AIOSMTPD._replace(extensions="", ehlo=""),
+        QMAIL._replace(quit="goodbye"),
+        QMAIL._replace(extensions=""),
+        Transcript("mx.example.com ESMTP", "mx.example.com", quit="Bye"),
+        Transcript(quit="2.0.0 closing connection"),
+        Transcript(quit="2.0.0 Bye"),
+        Transcript(starttls_reply="2.0.0 Ready to start TLS"),
+    ],
+)
+def test_replies_that_many_share_name_nobody(transcript: Transcript) -> None:
+    assert product(transcript) is None
+
+
+def test_when_greeting_and_behaviour_contradict_the_greeting_wins() -> None:
+    claim = "mx.example.com Microsoft ESMTP MAIL Service ready at Wed, 25 Nov 2026 02:37:00 +0000"
+    assert product(POSTFIX._replace(greeting=claim)) == "Exchange Server"
+
+
+def test_exchange_2003_is_told_from_the_smtp_service_it_runs_on() -> None:
+    greeting = (
+        "mx.example.com Microsoft ESMTP MAIL Service, Version: 6.0.3790.4675 ready at  Wed, 25 Nov 2009 02:37:00 +0000 "
+    )
+    plain = "TURN SIZE ETRN PIPELINING DSN ENHANCEDSTATUSCODES 8BITMIME BINARYMIME CHUNKING VRFY OK"
+    exchange = plain.replace("OK", "X-EXPS X-EXPS=LOGIN AUTH AUTH=LOGIN X-LINK2STATE XEXCH50 OK")
+    assert product(Transcript(greeting, extensions=plain)) == "IIS SMTP Service"
+    verdict = BUILTIN.classify(Transcript(greeting, extensions=exchange))
+    assert (verdict.product, verdict.version, verdict.evidence) == ("Exchange Server", "6.0.3790.4675", "combined")
