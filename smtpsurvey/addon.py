@@ -26,6 +26,7 @@ COMPONENTS: dict[str, dict[str, str | int]] = {
         "smtpsurvey.extensions.progress.ProgressExtension": 100,
         "smtpsurvey.extensions.summary.SummaryExtension": 110,
         "smtpsurvey.extensions.manifest.ManifestExtension": 120,
+        "smtpsurvey.extensions.checkpoint.CheckpointExtension": 130,
     },
     "DOWNLOAD_HANDLERS": {"smtp": "smtpsurvey.probe.handler.SmtpDownloadHandler"},
     "FEED_EXPORTERS": {

@@ -16,6 +16,7 @@ from scrapy import signals
 
 from smtpsurvey.items import SmtpItem
 from smtpsurvey.outcomes import Outcome
+from smtpsurvey.probe.recorder import UNRECORDED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +45,10 @@ class Counts:
             getattr(self, field.name).update(getattr(other, field.name))
 
     def count(self, item: SmtpItem) -> None:
-        """Count a server that answered."""
+        """Count one recorded target."""
+        self.outcomes[item.outcome] += 1
+        if item.outcome != Outcome.OK:
+            return
         self.software[item.software.product if item.software else UNKNOWN] += 1
         if item.starttls is not None:
             self.starttls[item.starttls] += 1
@@ -81,13 +85,19 @@ class SummaryExtension:
 
     def item_scraped(self, item: Any) -> None:
         """Count one."""
-        if isinstance(item, SmtpItem) and item.outcome == Outcome.OK:
+        if isinstance(item, SmtpItem):
             self._counts.count(item)
 
     def counts(self) -> Counts:
-        """Give the counts so far."""
-        self._counts.outcomes = outcomes_of(self._crawler.stats.get_stats())
-        return self._counts
+        """Give the counts so far, what was not recorded included."""
+        counts = attrs.evolve(self._counts, outcomes=Counter(self._counts.outcomes))
+        counts.outcomes.update(unrecorded(self._crawler.stats.get_stats()))
+        return counts
+
+    def restore(self, counts: Counts, stats: Mapping[str, Any]) -> None:
+        """Go on from the counts of an earlier run and its stats."""
+        self._counts = counts
+        self._counts.outcomes.subtract(unrecorded(stats))
 
     def spider_closed(self, spider: Spider, reason: str) -> None:
         """Show the tables: on the terminal (standard error), or in the log file where there is one."""
@@ -103,10 +113,13 @@ class SummaryExtension:
             Console(stderr=True).print(tables)
 
 
-def outcomes_of(stats: Mapping[str, Any]) -> Counter[str]:
-    """Read the targets by outcome from a crawl's stats."""
-    found = {str(outcome): stats.get(f"smtpsurvey/outcome/{outcome}", 0) for outcome in Outcome}
-    return Counter({outcome: count for outcome, count in found.items() if count})
+def unrecorded(stats: Mapping[str, Any]) -> Counter[str]:
+    """Read the targets that became no item, by outcome, from a crawl's stats."""
+    found: Counter[str] = Counter()
+    for name, count in stats.items():
+        if name.startswith(UNRECORDED):
+            found[name.removeprefix(UNRECORDED).partition("/")[0]] += count
+    return found
 
 
 def _table(name: str, counts: Counter[str]) -> Table:

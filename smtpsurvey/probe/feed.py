@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
     from twisted.python.failure import Failure
 
+    from smtpsurvey.probe.ledger import Ledger
     from smtpsurvey.probe.prober import Entry, Prober
 
 logger = logging.getLogger(__name__)
@@ -44,8 +45,11 @@ class ListOptions:
 class ListFeed:
     """One target list on its way to the prober."""
 
-    def __init__(self, options: ListOptions, resolver: HostResolver, stats: StatsCollector) -> None:
-        """Open the list; raises :class:`TargetsError` when it cannot be read."""
+    def __init__(
+        self, options: ListOptions, resolver: HostResolver, stats: StatsCollector, ledger: Ledger | None = None
+    ) -> None:
+        """Open the list; what the ledger says is done is passed over. Raises :class:`TargetsError`."""
+        self._ledger = ledger
         self._options = options
         self._resolver = resolver
         self._stats = stats
@@ -106,11 +110,17 @@ class ListFeed:
         return result
 
     def _entries(self, entries: Iterator[Target | HostName]) -> Iterator[Entry]:
-        shard = self._options.shard
+        shard, ledger = self._options.shard, self._ledger
         for entry in entries:
+            if ledger is not None and ledger.is_done(entry.position):
+                continue
             if type(entry) is HostName:
+                if ledger is not None:
+                    ledger.take(entry.position)  # the look-up itself, until its addresses are known
                 yield self._look_up(entry)
             elif shard is None or shard_of(entry.ip, shard[1]) == shard[0]:  # type: ignore[union-attr]  # a Target
+                if ledger is not None:
+                    ledger.take(entry.position)
                 yield entry  # type: ignore[misc]  # a Target
 
     def _look_up(self, host: HostName) -> Deferred[list[Target]]:
@@ -119,14 +129,18 @@ class ListFeed:
 
     def _targets(self, addresses: list[str], host: HostName) -> list[Target]:
         shard = self._options.shard
-        return [host.target(ip) for ip in addresses if shard is None or shard_of(ip, shard[1]) == shard[0]]
+        found = [host.target(ip) for ip in addresses if shard is None or shard_of(ip, shard[1]) == shard[0]]
+        if self._ledger is not None:
+            self._ledger.take(host.position, len(found))
+            self._ledger.done(host.position)
+        return found
 
     def _unresolved(self, failure: Failure, host: HostName) -> list[Target] | Failure:
         if not isinstance(failure.value, ResolveError):
             return failure
         self._stats.inc_value("smtpsurvey/targets/unresolved")
         logger.warning("%s:%d: %s", self._options.path, host.line, failure.value)
-        return []
+        return self._targets([], host)
 
     def _bad_line(self, number: int, reason: str) -> None:
         line = f"{self._options.path}:{number}: {reason}"

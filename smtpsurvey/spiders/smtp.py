@@ -11,6 +11,7 @@ from scrapy.exceptions import CloseSpider
 
 from smtpsurvey.admission.gate import Gate
 from smtpsurvey.errors import FAILED, SurveyError
+from smtpsurvey.extensions.checkpoint import CheckpointExtension, fingerprint
 from smtpsurvey.items import DEFAULT_PORT
 from smtpsurvey.probe.feed import ListFeed, ListOptions
 from smtpsurvey.probe.prober import Prober
@@ -22,6 +23,8 @@ from smtpsurvey.targets.shard import parse_shard
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from smtpsurvey.probe.ledger import Ledger
 
 MAX_WAITING = 20_000  # items that may wait in a pipeline (the store) before nothing new is begun
 LOOKUP_TIMEOUT = 10.0  # seconds
@@ -75,18 +78,34 @@ class SmtpSpider(Spider):
             raise SurveyError(processor.failure)
         options = self._options()
         identity, hooks = identity_of(settings), processor.admit_hooks
+        ledger = self._take_up(options)
         prober = self.prober = Prober(
             reactor,
             probe_of(settings, reactor, starttls=self._switch("tls")),
             Gate(hooks if identity.complete else [identity.admit, *hooks]),
-            Recorder(self.survey, processor, crawler.stats, everything=self._everything()),
+            Recorder(self.survey, processor, crawler.stats, ledger, everything=self._everything()),
             concurrency=connections_allowed(settings.getint("SMTPSURVEY_CONCURRENCY")),
             hold=lambda: engine.paused or processor.waiting > MAX_WAITING,
         )
         processor.before_close.append(prober.end)
         resolver = HostResolver(settings.getlist("SMTPSURVEY_DNS_SERVERS"), LOOKUP_TIMEOUT)
-        self.feed = ListFeed(options, resolver, crawler.stats)
+        self.feed = ListFeed(options, resolver, crawler.stats, ledger)
         await self.feed.run(prober, identity.admit)
+
+    def _take_up(self, options: ListOptions) -> Ledger | None:
+        """Open the checkpoint, where there is a JOBDIR."""
+        checkpoint = self.crawler.get_extension(CheckpointExtension)
+        if checkpoint is None:
+            return None
+        if options.path == "-":
+            raise SurveyError("JOBDIR: a survey of standard input cannot be taken up again; give a file")
+        job = {"survey": self.survey, "targets": options.path, "port": str(options.port)}
+        job |= {name: str(self._given[name]) for name in ("tls", "record", "shard")}
+        try:
+            job["content of the targets file"] = fingerprint(options.path)
+        except OSError as error:
+            raise SurveyError(f"{options.path}: {error.strerror}") from None
+        return checkpoint.open(job)
 
     def _options(self) -> ListOptions:
         if not self._targets:
