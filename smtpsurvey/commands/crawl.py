@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from scrapy import Spider
     from scrapy.crawler import Crawler
 
+START_ERROR = "start_error"  # Scrapy's, when Spider.start() raised
+
 
 class Command(crawl.Command):
     """Scrapy's own command; status 1 as well when the spider closed itself as failed."""
@@ -27,5 +29,5 @@ class Command(crawl.Command):
     def run(self, args: list[str], opts: argparse.Namespace) -> None:
         """Run the spider."""
         super().run(args, opts)
-        if self.made is not None and self.made.stats.get_value("finish_reason") == FAILED:
+        if self.made is not None and self.made.stats.get_value("finish_reason") in {FAILED, START_ERROR}:
             self.exitcode = 1

@@ -90,4 +90,4 @@ def schema_errors(items: Iterable[Item]) -> list[str]:
 def _validator() -> Draft202012Validator:
     schema = json.loads((REPOSITORY / "docs/reference/item.schema.json").read_text("utf-8"))
     Draft202012Validator.check_schema(schema)
-    return Draft202012Validator(schema)
+    return Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
