@@ -1,0 +1,1 @@
+"""The report: one self-contained page, and each of its tables as CSV and JSON."""
