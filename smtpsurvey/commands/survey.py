@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -93,6 +95,13 @@ class Command(ScrapyCommand):
 
     def _lab(self, arguments: dict[str, str], settings: list[str], folder: Path, opts: argparse.Namespace) -> int:
         """Survey the simulated Internet, and compare with its truth."""
+        try:
+            with socket.create_server(("", opts.port)):
+                pass  # nobody else is on any address of this port, whom the lab would take for its own
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            print(f"survey: port {opts.port}: {reason}; give another with --port", file=sys.stderr)
+            return 1
         targets, truth, authority, feed = (
             str(folder / name) for name in ("targets.csv", "truth.jsonl", "ca.pem", "feed.jsonl")
         )
