@@ -39,7 +39,7 @@ class StartTls(StrEnum):
     """What became of STARTTLS."""
 
     NOT_ASKED = "not_asked"  # this survey does not use STARTTLS
-    NOT_OFFERED = "not_offered"  # EHLO was answered, without STARTTLS
+    NOT_OFFERED = "not_offered"  # EHLO was answered without STARTTLS, or only HELO was accepted
     REFUSED = "refused"  # the command got a reply other than 220
     FAILED = "failed"  # no handshake after 220, or the connection broke on the command
     OK = "ok"

@@ -6,8 +6,10 @@ Nothing here accepts or refuses a connection; every certificate is accepted and 
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
@@ -16,13 +18,13 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from cryptography.x509.oid import AuthorityInformationAccessOID
 from OpenSSL import crypto
-from service_identity import CertificateError, VerificationError
-from service_identity.cryptography import verify_certificate_hostname
+from service_identity import CertificateError
+from service_identity.hazmat import DNS_ID, DNSPattern
 
 from smtpsurvey.outcomes import TrustError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 T = TypeVar("T")
 _CURVES = {"secp256r1": "p256", "secp384r1": "p384", "secp521r1": "p521"}
@@ -33,12 +35,22 @@ _TRUST_ERRORS = {
     10: TrustError.EXPIRED,
     18: TrustError.SELF_SIGNED,
     19: TrustError.UNKNOWN_ISSUER,
-    66: TrustError.WEAK,
-    67: TrustError.WEAK,
-    68: TrustError.WEAK,
 }
 _ISSUER_MISSING = frozenset((2, 20, 21))
+# Below 112 bits of security (NIST SP 800-57 part 1, tables 2 and 3), so below what public CAs may issue.
+_MIN_BITS = {crypto.TYPE_RSA: 2048, crypto.TYPE_DSA: 2048, crypto.TYPE_EC: 224}
+_WEAK_DIGEST = re.compile(rb"md[245]|sha-?1(?![0-9])", re.IGNORECASE)
+# How the certificate library says that it cannot read something.
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 _CACHE_SIZE = 4096
+_CACHED_BYTES = 16384  # of one chain; longer ones are rare, or hostile
 _TRUST_HOLDS = 3600  # seconds a verdict on a chain is used again: certificates expire
 
 
@@ -77,7 +89,7 @@ class Examiner:
     """
 
     def __init__(self, ca_file: str, now: Callable[[], float] = time.time) -> None:
-        """Load the trust anchors; raises ``OSError`` or ``ValueError`` naming the file."""
+        """Load the trust anchors; raises ``ValueError`` naming the file."""
         self._store = crypto.X509Store()
         try:
             self._store.load_locations(ca_file)
@@ -98,16 +110,17 @@ class Examiner:
         hashes = (certificate.sha256, *(hashlib.sha256(der).hexdigest() for der in ders[1:]))
         error = self._trust_error(ders, leaf)
         facts = ChainFacts(hashes, certificate, error is None, error, leaf)
-        self._known[ders] = (now, facts)
+        if sum(map(len, ders)) <= _CACHED_BYTES:
+            self._known[ders] = (now, facts)
         return facts
 
     def _trust_error(self, ders: tuple[bytes, ...], leaf: x509.Certificate | None) -> str | None:
         try:
             chain = [crypto.load_certificate(crypto.FILETYPE_ASN1, der) for der in ders]
+            path = crypto.X509StoreContext(self._store, chain[0], chain[1:]).get_verified_chain()
+            weak = any(map(_is_weak, path[:-1]))  # the last is an anchor, trusted as it is
         except (crypto.Error, ValueError):
             return "other:unreadable certificate"
-        try:
-            crypto.X509StoreContext(self._store, chain[0], chain[1:]).verify_certificate()
         except crypto.X509StoreContextError as error:
             code, _depth, message = error.errors
             if code in _ISSUER_MISSING:
@@ -115,7 +128,7 @@ class Examiner:
                 forgotten = len(ders) == 1 and leaf is not None and _points_to_issuer(leaf)
                 return TrustError.INCOMPLETE_CHAIN if forgotten else TrustError.UNKNOWN_ISSUER
             return _TRUST_ERRORS.get(code, f"other:{message}")
-        return None
+        return TrustError.WEAK if weak else None
 
 
 def matches_name(leaf: x509.Certificate | None, name: str | None) -> bool | None:
@@ -125,10 +138,22 @@ def matches_name(leaf: x509.Certificate | None, name: str | None) -> bool | None
     if leaf is None:
         return False
     try:
-        verify_certificate_hostname(leaf, name.rstrip("."))
-    except (VerificationError, CertificateError, ValueError):
+        wanted = DNS_ID(name.rstrip("."))
+    except ValueError:
         return False
-    return True
+    return any(map(wanted.verify, _patterns(leaf)))
+
+
+def _patterns(leaf: x509.Certificate) -> Iterator[DNSPattern]:
+    """Give the DNS names that can be names; one that cannot hides no other."""
+    for name in _readable(lambda: _names(leaf)) or ():
+        with suppress(CertificateError):
+            yield DNSPattern.from_bytes(name.encode("ascii"))
+
+
+def _is_weak(certificate: crypto.X509) -> bool:
+    key = certificate.get_pubkey()
+    return key.bits() < _MIN_BITS.get(key.type(), 0) or bool(_WEAK_DIGEST.search(certificate.get_signature_algorithm()))
 
 
 def _read(der: bytes) -> tuple[Certificate, x509.Certificate | None]:
@@ -138,12 +163,12 @@ def _read(der: bytes) -> tuple[Certificate, x509.Certificate | None]:
         warnings.simplefilter("ignore")
         try:
             parsed = x509.load_der_x509_certificate(der)
-        except (ValueError, TypeError):
+        except _UNREADABLE:
             return Certificate(None, None, None, None, None, None, digest), None
         return Certificate(
-            _readable(parsed.subject.rfc4514_string),
-            _readable(parsed.issuer.rfc4514_string),
-            _readable(lambda: _names(parsed)),
+            _readable(lambda: x509.Name.rfc4514_string(parsed.subject)),
+            _readable(lambda: x509.Name.rfc4514_string(parsed.issuer)),
+            _readable(lambda: _names(parsed)[:_MAX_NAMES]),
             _readable(lambda: f"{parsed.not_valid_before_utc:%Y-%m-%dT%H:%M:%SZ}"),
             _readable(lambda: f"{parsed.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"),
             _readable(lambda: _key(parsed)),
@@ -155,7 +180,7 @@ def _readable(read: Callable[[], T]) -> T | None:
     """Call a reader of the certificate library; what it cannot read is not measured."""
     try:
         return read()
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.UnsupportedGeneralNameType):
+    except _UNREADABLE:
         return None
 
 
@@ -164,7 +189,7 @@ def _names(parsed: x509.Certificate) -> list[str]:
         found = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:
         return []
-    return found.value.get_values_for_type(x509.DNSName)[:_MAX_NAMES]
+    return found.value.get_values_for_type(x509.DNSName)
 
 
 def _key(parsed: x509.Certificate) -> str:
@@ -186,6 +211,6 @@ def _points_to_issuer(leaf: x509.Certificate) -> bool:
     """Tell whether the leaf says where its issuer's certificate is (RFC 5280 section 4.2.2.1)."""
     try:
         access = leaf.extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+    except (x509.ExtensionNotFound, *_UNREADABLE):
         return False
     return any(d.access_method == AuthorityInformationAccessOID.CA_ISSUERS for d in access)

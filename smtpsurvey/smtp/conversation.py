@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from smtpsurvey.smtp.tls import TlsFacts
 
 READY = 220
+POSITIVE = 2  # the first digit of a code that grants what was asked (RFC 5321 section 4.2.1)
 
 
 @attrs.frozen(eq=False)
@@ -82,15 +83,13 @@ _STARTTLS = Send(b"STARTTLS\r\n")
 _QUIT = Send(b"QUIT\r\n")
 
 # What a reply leads to, by state and the first digit of its code; QUIT where nothing is said.
-# Exceptions, in _next_state: STARTTLS only where it is offered and asked for, and only 220 begins it.
+# Exceptions, in _next_state: STARTTLS only where it is offered and asked for, only 220 begins it, and
+# whatever answers QUIT ends the conversation.
 _TRANSITIONS = {
     (State.GREETING, 2): State.EHLO,
     (State.EHLO, 2): State.STARTTLS,
     (State.EHLO, 5): State.HELO,
     (State.STARTTLS, 2): State.HANDSHAKE,
-    (State.QUIT, 2): State.OVER,
-    (State.QUIT, 4): State.OVER,
-    (State.QUIT, 5): State.OVER,
 }
 _STAGES = {
     State.EHLO: Stage.EHLO,
@@ -153,22 +152,27 @@ class Conversation:
 
     def receive(self, data: bytes) -> Sequence[Action]:
         """Take plain bytes from the server (decrypted ones once TLS is established)."""
+        state = self.state
+        if state is State.OVER:
+            return ()
         self._received += len(data)
+        excess = self._received - self._script.limits.bytes
         reader = self._reader
-        reader.feed(data)
+        reader.feed(data if excess <= 0 else data[:-excess])
         actions: list[Action] = []
         try:
             while (reply := reader.next_reply()) is not None:
-                if self._is_late_greeting(reply):
+                if self.state is State.EHLO and self._is_late_greeting(reply):
                     continue
                 if actions:
                     self._flag(Flag.EARLY_REPLY)
-                actions.append(self._take(reply))
-                if self.state is State.HANDSHAKE or self.state is State.OVER:
+                action = self._take(reply)
+                actions.append(action)
+                if not isinstance(action, Send):  # what follows is TLS, or nobody's
                     return actions
         except NotAReplyError as error:
             return [*actions, self._break_off(error.trouble)]
-        if self._received > self._script.limits.bytes:
+        if excess > 0:
             return [*actions, self._break_off(Trouble.OVERSIZE)]
         return actions
 
@@ -190,7 +194,7 @@ class Conversation:
     def _take(self, reply: Reply) -> Action:
         """Keep a reply where it belongs, and say what follows from it."""
         state = self.state
-        if reply.mixed_codes:
+        if len(reply.lines) > 1 and reply.mixed_codes:
             self._flag(Flag.MIXED_CODES)
         if state is State.GREETING:
             self.greeting, self.outcome = reply, Outcome.OK
@@ -217,7 +221,7 @@ class Conversation:
             if STARTTLS not in self.extensions:
                 self.starttls = StartTls.NOT_OFFERED
                 return State.QUIT
-        elif self.state is State.HELO and self.starttls is None:
+        elif self.state is State.HELO and code // 100 == POSITIVE and self.starttls is None:
             self.starttls = StartTls.NOT_OFFERED
         elif self.state is State.STARTTLS and code != READY:
             self.starttls = StartTls.REFUSED
@@ -243,12 +247,15 @@ class Conversation:
     def _is_late_greeting(self, reply: Reply) -> bool:
         """Recognise another ``220 `` line of the greeting (some servers end each line with a blank).
 
-        No reply to EHLO has that code, so it cannot be one.
+        No reply to EHLO has that code, so it cannot be one. Raises :class:`NotAReplyError` over the bound of lines.
         """
         greeting = self.greeting
-        if reply.code != READY or greeting is None or greeting.code != READY or self.state is not State.EHLO:
+        if reply.code != READY or greeting is None or greeting.code != READY:
             return False
-        self.greeting = Reply(READY, greeting.raw + reply.raw, greeting.lines + reply.lines)
+        lines = greeting.lines + reply.lines
+        if len(lines) > self._script.limits.lines:
+            raise NotAReplyError(Trouble.OVERSIZE)
+        self.greeting = Reply(READY, greeting.raw + reply.raw, lines)
         return True
 
     def _flag(self, flag: Flag) -> None:

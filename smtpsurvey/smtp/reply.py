@@ -56,7 +56,7 @@ class Reply:
     @property
     def mixed_codes(self) -> bool:
         """Whether the code changed within the reply."""
-        return len(self.lines) > 1 and len({line[:3] for line in self.raw.splitlines()}) > 1
+        return len({line[:3] for line in self.raw[:-1].split(b"\n")}) > 1
 
 
 def complete(code: bytes, raw: bytes) -> Reply:
@@ -82,16 +82,17 @@ class NotAReplyError(Exception):
 
 
 class ReplyReader:
-    """Cuts the bytes of a connection into replies. Costs time linear in what it is fed."""
+    """Cuts the bytes of a connection into replies. A reply costs time linear in its length, however it is cut."""
 
-    __slots__ = ("_buffer", "_limits", "_lines", "_scanned")
+    __slots__ = ("_buffer", "_limits", "_lines", "_passed", "_scanned")
 
     def __init__(self, limits: Limits) -> None:
         """Read within these bounds."""
         self._limits = limits
         self._buffer: bytes | bytearray = b""
         self._scanned = 0  # where the first line begins that is not known to be a middle line
-        self._lines = 0  # line ends in the buffer
+        self._passed = 0  # lines before that
+        self._lines = 0  # line ends after it
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they come; :meth:`next_reply` gives the replies in them."""
@@ -117,24 +118,24 @@ class ReplyReader:
             if match is not None:
                 return self._take(match.end(), match[1])
             self._scan()
-        if len(buffer) - self._scanned > self._limits.line + 2 or self._lines > self._limits.lines:
-            raise NotAReplyError(Trouble.OVERSIZE)
         if not _BEGINNING.match(buffer, self._scanned):
             raise NotAReplyError(Trouble.NOT_SMTP)
+        if len(buffer) - self._scanned > self._limits.line + 2:
+            raise NotAReplyError(Trouble.OVERSIZE)
         return None
 
     def rest(self) -> bytes:
         """Give what was fed and not returned as a reply, and forget it."""
         rest = bytes(self._buffer)
-        self._buffer, self._scanned, self._lines = b"", 0, 0
+        self._buffer, self._scanned, self._passed, self._lines = b"", 0, 0, 0
         return rest
 
     def _take(self, end: int, code: bytes) -> Reply:
-        buffer = self._buffer
+        buffer, limits = self._buffer, self._limits
         raw = bytes(buffer) if end == len(buffer) else bytes(buffer[:end])
-        if len(raw) > self._limits.lines:  # shorter ones cannot hold too many lines
-            self._check(raw)
-        self._buffer, self._scanned = buffer[end:], 0
+        if end > limits.lines or end > limits.line:  # shorter ones can break neither bound
+            self._check(raw, raw.count(b"\n"))
+        self._buffer, self._scanned, self._passed = buffer[end:], 0, 0
         self._lines = self._buffer.count(b"\n") if self._buffer else 0
         return complete(bytes(code), raw)
 
@@ -142,13 +143,17 @@ class ReplyReader:
         """Step over complete middle lines, so that they are looked at once."""
         middle = _MIDDLE.match(self._buffer, self._scanned)
         assert middle is not None  # noqa: S101 - the pattern matches the empty string
-        self._check(self._buffer[self._scanned : middle.end()])
+        passed = self._buffer[self._scanned : middle.end()]
+        lines = passed.count(b"\n")
         self._scanned = middle.end()
-        if self._buffer.find(b"\n", self._scanned) >= 0:  # a whole line that is none of a reply
+        self._passed += lines
+        self._lines -= lines
+        self._check(passed, self._passed)
+        if self._lines:  # a whole line that is none of a reply
             raise NotAReplyError(Trouble.NOT_SMTP)
 
-    def _check(self, raw: bytes | bytearray) -> None:
-        if raw.count(b"\n") > self._limits.lines:
+    def _check(self, raw: bytes | bytearray, lines: int) -> None:
+        if lines > self._limits.lines:
             raise NotAReplyError(Trouble.OVERSIZE)
         if len(raw) > self._limits.line:
             longest = max(map(len, raw.replace(b"\r\n", b"\n").split(b"\n")))
