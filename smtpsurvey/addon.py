@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from scrapy.settings import SETTINGS_PRIORITIES
 
-from smtpsurvey.defaults import SETTINGS
+from smtpsurvey.defaults import apply_defaults
 
 if TYPE_CHECKING:
     from scrapy.settings import BaseSettings
@@ -58,14 +58,14 @@ class SmtpSurveyAddon:
 
     def update_settings(self, settings: BaseSettings) -> None:
         """Set every default of ours at add-on priority; user settings win."""
-        for setting in SETTINGS:
-            if setting.name not in settings:
-                settings.set(setting.name, setting.default, "default")
+        apply_defaults(settings)
         for name, value in OVERRIDES.items():
             settings.set(name, value, "addon")
         for name, path in LISTENERS.items():
-            if not settings.getbool(name):  # what is off need not be imported: 20 MB less in each job
-                _default_in_dict(settings, "EXTENSIONS", path, None)
+            if not settings.getbool(name):  # what is off need not be imported either: 15 MB less in each job
+                usual = settings.getdict("EXTENSIONS_BASE")
+                usual.pop(path, None)
+                settings.set("EXTENSIONS_BASE", usual, "addon")
         for name, components in COMPONENTS.items():
             for key, value in components.items():
                 _default_in_dict(settings, name, key, value)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from scrapy.settings import BaseSettings
 
 
 class Setting(NamedTuple):
@@ -43,3 +46,10 @@ SETTINGS = (
     Setting("SMTPSURVEY_CA_FILE", None, "Trust anchors (PEM); else certifi's."),
 )
 """Each becomes a Scrapy setting of this default when the add-on is on."""
+
+
+def apply_defaults(settings: BaseSettings) -> None:
+    """Give every setting of ours that is not set its default."""
+    for setting in SETTINGS:
+        if setting.name not in settings:
+            settings.set(setting.name, setting.default, "default")

@@ -44,7 +44,7 @@ class Wire:
     def shake_hands(self, *, well: bool = True) -> list[str]:
         talk = self.conversation
         if well:
-            return self.note(talk.tls_established(TlsFacts("TLSv1.3")))
+            return self.note([talk.tls_established(TlsFacts("TLSv1.3"))])
         return self.note(talk.tls_failed(TlsFacts(error="alert:internal_error")))
 
     def note(self, actions: Sequence[Action]) -> list[str]:

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from scrapy.commands import ScrapyCommand
 from scrapy.exceptions import UsageError
 
+from smtpsurvey.command import SurveyCommand
 from smtpsurvey.errors import SurveyError
-from smtpsurvey.report.files import write
-from smtpsurvey.report.findings import find
-from smtpsurvey.report.terminal import show
-from smtpsurvey.report.text import visible
-from smtpsurvey.store.shards import Shards
 
 if TYPE_CHECKING:
     import argparse
@@ -23,11 +16,8 @@ if TYPE_CHECKING:
 OUT = Path("report")
 
 
-class Command(ScrapyCommand):
+class Command(SurveyCommand):
     """Reports on a survey that is in the store."""
-
-    requires_crawler_process = False
-    default_settings: ClassVar[dict[str, Any]] = {"LOG_ENABLED": False}
 
     def syntax(self) -> str:
         """Return the arguments."""
@@ -63,17 +53,22 @@ class Command(ScrapyCommand):
         try:
             self._report(opts)
         except SurveyError as error:
-            self._fail(str(error))
+            self.fail(error)
         except OSError as error:
-            self._fail(f"{error.filename}: {error.strerror}")
+            self.fail(f"{error.filename}: {error.strerror}")
 
     def _report(self, opts: argparse.Namespace) -> None:
-        settings = self.settings
-        assert settings is not None  # noqa: S101 - Scrapy sets it before it runs a command
-        urls = [str(url) for url in settings.getlist("SMTPSURVEY_SHARDS") if str(url).strip()]
+        from rich.console import Console
+
+        from smtpsurvey.report.files import write
+        from smtpsurvey.report.findings import find
+        from smtpsurvey.report.terminal import show
+        from smtpsurvey.store.shards import Shards
+
+        urls = self.databases()
         if not urls:
             raise SurveyError("SMTPSURVEY_SHARDS is empty: there is no database to report from")
-        shards = Shards(urls, settings.getint("SMTPSURVEY_TABLES_PER_SHARD", 1))
+        shards = Shards(urls, self.given.getint("SMTPSURVEY_TABLES_PER_SHARD"))
         try:
             findings = find(shards, opts.survey, opts.compare)
         finally:
@@ -83,7 +78,3 @@ class Command(ScrapyCommand):
         out = opts.out or (None if opts.summary else OUT)
         if out is not None:
             print(write(findings, out))
-
-    def _fail(self, reason: str) -> None:
-        print(f"report: {visible(reason)}", file=sys.stderr)
-        self.exitcode = 1

@@ -10,15 +10,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
-from scrapy.commands import ScrapyCommand
 from scrapy.exceptions import UsageError
 from scrapy.utils.conf import arglist_to_dict
 
+from smtpsurvey.command import SurveyCommand
 from smtpsurvey.extensions.manifest import Manifest, read_manifest
 from smtpsurvey.extensions.progress import Meter
 from smtpsurvey.extensions.summary import Counts
@@ -39,12 +39,10 @@ LAB_SETTINGS = {
 }
 
 
-class Command(ScrapyCommand):
+class Command(SurveyCommand):
     """Run ``scrapy crawl smtp``, then the report; without targets, on the lab."""
 
     requires_project = True
-    requires_crawler_process = False
-    default_settings: ClassVar[dict[str, Any]] = {"LOG_ENABLED": False}
 
     def syntax(self) -> str:
         """Arguments."""
@@ -85,13 +83,9 @@ class Command(ScrapyCommand):
         else:
             self.exitcode = self._lab(arguments, settings, folder, opts)
             labels = ["lab"]
-        if self.exitcode == 0 and self._stored():
+        if self.exitcode == 0 and self.databases():
             label = labels[0] if labels else read_manifests(folder, opts.procs)[0].survey
             self.exitcode = scrapy("report", "--survey", label, "--out", opts.report, *settings)
-
-    def _stored(self) -> bool:
-        assert self.settings is not None  # noqa: S101 - scrapy sets it before
-        return any(str(url).strip() for url in self.settings.getlist("SMTPSURVEY_SHARDS", ["default"]))
 
     def _lab(self, arguments: dict[str, str], settings: list[str], folder: Path, opts: argparse.Namespace) -> int:
         """Survey the simulated Internet, and compare with its truth."""
@@ -100,7 +94,7 @@ class Command(ScrapyCommand):
                 pass  # nobody else is on any address of this port, whom the lab would take for its own
         except OSError as error:
             reason = os.strerror(error.errno or 0)
-            print(f"survey: port {opts.port}: {reason}; give another with --port", file=sys.stderr)
+            self.fail(f"port {opts.port}: {reason}; give another with --port")
             return 1
         targets, truth, authority, feed = (
             str(folder / name) for name in ("targets.csv", "truth.jsonl", "ca.pem", "feed.jsonl")

@@ -8,6 +8,7 @@ when the first bytes, or the end, arrive, since nobody asks before whether the c
 from __future__ import annotations
 
 import errno
+import logging
 import select
 import socket
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from twisted.internet.base import DelayedCall, ReactorBase
 
+logger = logging.getLogger(__name__)
 MAX_EVENTS = 512  # events taken in one turn of the reactor
 READ = 16384  # bytes taken from one socket in one turn
 _FAMILY = {False: socket.AF_INET, True: socket.AF_INET6}
@@ -130,6 +132,7 @@ class ProbePool:
         self._transports: dict[int, PoolTransport] = {}
         self._ticking: DelayedCall | None = None
         self.wheel = TimerWheel(reactor.seconds())
+        self.serving = False
         self._set = cast("Any", reactor)  # an IReactorFDSet as well
         self._set.addReader(self)
 
@@ -201,10 +204,19 @@ class ProbePool:
     def doRead(self) -> None:
         """Serve the sockets that have something to say."""
         transports = self._transports
+        self.serving = True  # a descriptor closed and opened again in here would get the events of the old one
         for fd, event in self._epoll.poll(0, MAX_EVENTS):
             transport = transports.get(fd)
-            if transport is not None:  # closed by an earlier event of this turn
+            if transport is None:  # closed by an earlier event of this turn
+                continue
+            try:
                 self._serve(transport, event)
+            except Exception:
+                # One probe's mistake must not silence all the others: Twisted would take the whole set out.
+                logger.exception("A probe failed; its target counts as local_error")
+                self.close(transport, None)
+                transport.protocol.connectFailed(0, local=True)
+        self.serving = False
         self._after_turn()
 
     def _serve(self, transport: PoolTransport, event: int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import select
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -12,8 +14,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from smtpsurvey.admission import Exclude
 from smtpsurvey.items import Observation, Target
 from smtpsurvey.outcomes import Outcome
-from smtpsurvey.probe.pool import ExhaustedError, ProbePool
+from smtpsurvey.probe.pool import EXHAUSTED, ExhaustedError, ProbePool
 from smtpsurvey.probe.protocol import Probe, SmtpProbe
+from smtpsurvey.probe.reactor_pool import ReactorPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,8 +32,14 @@ logger = logging.getLogger(__name__)
 LOOKAHEAD = 65_536  # targets read while the networks of earlier ones are not due
 LOOKUPS = 100  # host names being resolved at a time
 TURN = 512  # connections begun in one turn of the reactor
-FRESH = 0.1  # seconds that a permission to go holds
+FRESH = 0.02  # seconds that a permission to go holds
 RETRY = 0.25  # seconds until another try when nothing of ours will wake us
+_EXHAUSTED = frozenset(errno.errorcode[code] for code in EXHAUSTED)
+
+
+def open_pool(reactor: ReactorBase, after_turn: Callable[[], None]) -> ProbePool | ReactorPool:
+    """Open the best pool that this system has."""
+    return (ProbePool if hasattr(select, "epoll") else ReactorPool)(reactor, after_turn)
 
 
 class Prober:
@@ -51,7 +60,7 @@ class Prober:
         hold: Callable[[], bool],
     ) -> None:
         """Be ready for :meth:`consume`; ``concurrency`` is connections in flight at most."""
-        self.pool = ProbePool(reactor, self._pump)
+        self.pool = open_pool(reactor, self._pump)
         self._reactor = reactor
         self._probe = probe
         self._admit = gate.admit
@@ -176,7 +185,11 @@ class Prober:
     def _due(self, _: None, waiting: Deferred[None], target: Target) -> None:
         self._parked.discard(waiting)
         if not self._stopped:
-            self._ready.append((target, self._probe.seconds()))
+            # At once where that is possible: the token is for this moment.
+            if self._ready or self.pool.serving or len(self.pool) >= self._concurrency or self._hold():
+                self._ready.append((target, self._probe.seconds()))
+            else:
+                self._connect(target)
         self._soon(0)
 
     def _not_due(self, failure: Failure, waiting: Deferred[None], target: Target) -> None:
@@ -205,19 +218,30 @@ class Prober:
         self._soon(0)
 
     def _connect(self, target: Target) -> bool:
-        protocol = SmtpProbe(target, self._probe, self._record)
+        protocol = SmtpProbe(target, self._probe, self._observed)
         try:
             self.pool.connect(target.ip, target.port, protocol, protocol.patience)
         except ExhaustedError as error:
-            if not self._warned:
-                self._warned = True
-                logger.warning("Out of descriptors or local ports (%s): going on as they become free", error)
-            self._ready.appendleft((target, self._probe.seconds()))
-            self._soon(RETRY)
+            self._put_off(target, str(error))
             return False
         except OSError as error:
             protocol.connectFailed(error.errno or 0, local=True)
         return True
+
+    def _observed(self, observation: Observation) -> None:
+        if observation.outcome is Outcome.LOCAL_ERROR and observation.reason in _EXHAUSTED:
+            self._put_off(observation.target, observation.reason)
+        else:
+            self._record(observation)
+
+    def _put_off(self, target: Target, reason: str) -> None:
+        """Try again when something of ours is free."""
+        if not self._warned:
+            self._warned = True
+            logger.warning("Out of descriptors or local ports (%s): going on as they become free", reason)
+        if not self._stopped:
+            self._ready.appendleft((target, self._probe.seconds()))
+            self._soon(RETRY)
 
     def _close_source(self, error: BaseException | None) -> None:
         self._source = None

@@ -165,10 +165,11 @@ class SmtpProbe(Protocol):
             if self.transport is not None:
                 self.transport.loseConnection()
             return
+        if pipe.established and not established:  # the end of our handshake and EHLO go out as one
+            out += pipe.send(conversation.tls_established(pipe.facts()).data)
+            self._wait(self._probe.timeouts.reply)
         if out and self.transport is not None:
             self.transport.write(out)
-        if pipe.established and not established:
-            self._carry_out(conversation, conversation.tls_established(pipe.facts()))
         if plain:
             self._carry_out(conversation, conversation.receive(plain))
 

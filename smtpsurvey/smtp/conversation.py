@@ -176,10 +176,10 @@ class Conversation:
             return [*actions, self._break_off(Trouble.OVERSIZE)]
         return actions
 
-    def tls_established(self, facts: TlsFacts) -> Sequence[Action]:
+    def tls_established(self, facts: TlsFacts) -> Send:
         """Go on inside TLS: say EHLO again."""
         self.tls, self.starttls, self.state = facts, StartTls.OK, State.EHLO_TLS
-        return (self._script.ehlo,)
+        return self._script.ehlo
 
     def tls_failed(self, facts: TlsFacts) -> Sequence[Action]:
         """Take note of a handshake that came to nothing; greeting and EHLO stay as they are."""

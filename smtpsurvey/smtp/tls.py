@@ -16,7 +16,7 @@ from OpenSSL._util import lib
 from smtpsurvey.outcomes import TlsError, Trouble
 from smtpsurvey.smtp.certificate import Certificate, Examiner, matches_name
 
-_READ = 65536
+_READ = 16384  # bytes; a TLS record holds no more (RFC 8446 section 5.1)
 # The hybrid is offered, but a key is made ready for X25519 alone (the asterisk; OpenSSL 3.5 and later): a
 # server that prefers the hybrid asks for it. Both in each hello would cost a fifth of a probe's CPU.
 _GROUPS = b"X25519MLKEM768:*X25519:P-256:X448:P-521:P-384"
