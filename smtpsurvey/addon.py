@@ -74,5 +74,10 @@ class SmtpSurveyAddon:
 def _default_in_dict(settings: BaseSettings, name: str, key: str, value: str | int | None) -> None:
     """Add to a dict setting of Scrapy's what the user has not set."""
     given = settings.getdict(name)
-    if key not in given:
+    if key not in {_path_of(k) for k in given}:
         settings.set(name, {**given, key: value}, max(settings.getpriority(name) or 0, ADDON))
+
+
+def _path_of(key: object) -> str:
+    """Name a component, which a user may give as a class too."""
+    return f"{key.__module__}.{key.__qualname__}" if isinstance(key, type) else str(key)

@@ -13,17 +13,22 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from scrapy.http import Response
+    from twisted.python.failure import Failure
 
 
 class _FetchSpider(Spider):
     name = "fetch"
-    url = ""
+    failures: list[str]
+    url: str
 
     async def start(self) -> AsyncIterator[Any]:
-        yield Request(self.url, dont_filter=True, meta={"handle_httpstatus_all": True})
+        yield Request(self.url, dont_filter=True, errback=self.failed)
 
     def parse(self, response: Response, **_: Any) -> None:
         sys.stdout.buffer.write(response.body + b"\n")
+
+    def failed(self, failure: Failure) -> None:
+        self.failures.append(str(failure.value))
 
 
 class Command(fetch.Command):
@@ -35,7 +40,10 @@ class Command(fetch.Command):
             super().run(args, opts)
             return
         assert self.crawler_process is not None  # noqa: S101 - scrapy sets it before
-        self.crawler_process.crawl(_FetchSpider, url=args[0])
+        failures: list[str] = []
+        self.crawler_process.crawl(_FetchSpider, url=args[0], failures=failures)
         self.crawler_process.start()
-        if self.crawler_process.bootstrap_failed:
+        for failure in failures:
+            print(f"fetch: {failure}", file=sys.stderr)
+        if failures or self.crawler_process.bootstrap_failed:
             self.exitcode = 1

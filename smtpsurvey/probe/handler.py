@@ -21,13 +21,14 @@ from twisted.internet.threads import deferToThread
 from smtpsurvey.admission import Exclude
 from smtpsurvey.admission.gate import Gate
 from smtpsurvey.admission.identity import is_loopback
+from smtpsurvey.errors import SurveyError
 from smtpsurvey.items import DEFAULT_PORT, Observation, Target
 from smtpsurvey.outcomes import Reason
 from smtpsurvey.probe.prober import Prober
-from smtpsurvey.probe.setup import connections_allowed, identity_of, probe_of
+from smtpsurvey.probe.setup import connections_allowed, identity_of, probe_of, resolver_of
 from smtpsurvey.processor import SurveyItemProcessor
 from smtpsurvey.smtp.reply import text_of
-from smtpsurvey.targets.resolve import HostResolver, ResolveError
+from smtpsurvey.targets.resolve import ResolveError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
     from smtpsurvey.admission.gate import Hook
-
-LOOKUP_TIMEOUT = 10.0  # seconds
 
 
 class SmtpResponse(TextResponse):
@@ -65,20 +64,29 @@ class SmtpDownloadHandler(BaseDownloadHandler):
         from twisted.internet import reactor  # noqa: PLC0415 - Scrapy installs it first
 
         settings, processor = crawler.settings, crawler.engine.scraper.itemproc
+        if not isinstance(processor, SurveyItemProcessor):
+            raise SurveyError("ITEM_PROCESSOR must be smtpsurvey.processor.SurveyItemProcessor")
+        self._processor = processor
         self._waiting: dict[Target, Deferred[Observation]] = {}
-        self._resolver = HostResolver(settings.getlist("SMTPSURVEY_DNS_SERVERS"), LOOKUP_TIMEOUT)
-        hooks = processor.admit_hooks if isinstance(processor, SurveyItemProcessor) else []
+        self._resolver = resolver_of(settings)
+        hooks = [identity_of(settings).admit, *processor.admit_hooks]
         self._prober = Prober(
             reactor,
             probe_of(settings, reactor, starttls=True),
-            Gate([identity_of(settings).admit, *(_but_loopback(hook) for hook in hooks)]),
+            Gate([self._one_by_one(hook) for hook in hooks]),
             self._record,
-            concurrency=connections_allowed(settings.getint("SMTPSURVEY_CONCURRENCY")),
+            concurrency=connections_allowed(settings),
             hold=lambda: False,
         )
 
     async def download_request(self, request: Request) -> SmtpResponse:
-        """Probe; raises ``NotSupported`` for a URL with a path, ``CannotResolveHostError`` for an unknown host."""
+        """Probe.
+
+        Raises ``NotSupported`` for a URL with a path, ``CannotResolveHostError`` for an unknown host, and
+        ``SurveyError`` when nobody may be probed at all (no identity, a list that cannot be read).
+        """
+        if self._processor.failure is not None:
+            raise SurveyError(self._processor.failure)
         parts = urlsplit(request.url)
         if not parts.hostname or parts.path not in {"", "/"} or parts.query:
             raise NotSupported(f"{request.url} is not smtp://host[:port]")
@@ -95,7 +103,25 @@ class SmtpDownloadHandler(BaseDownloadHandler):
         await self._prober.end()
 
     def _record(self, observation: Observation) -> None:
-        self._waiting.pop(observation.target).callback(observation)
+        waiting = self._waiting.pop(observation.target, None)
+        if waiting is not None:
+            waiting.callback(observation)
+
+    def _one_by_one(self, hook: Hook) -> Hook:
+        """Let a hook speak of one request: loopback is never reserved, and an error is that request's."""
+
+        def admit(target: Target) -> Awaitable[Any] | None:
+            try:
+                return hook(target)
+            except Exclude as excluded:
+                if excluded.reason == Reason.RESERVED and is_loopback(target.ip):
+                    return None
+                raise
+            except SurveyError as error:
+                self._waiting.pop(target).errback(error)
+                raise Exclude(type(error).__name__) from error
+
+        return admit
 
     async def _address(self, host: str) -> tuple[str | None, str]:
         """Give the name, if it is one, and the first address."""
@@ -132,15 +158,3 @@ def transcript(seen: Observation) -> str:
     if seen.interrupted is not None:
         said.append(f"* interrupted in {seen.interrupted.stage}: {seen.interrupted.reason}")
     return "\n".join("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in s) for s in said)
-
-
-def _but_loopback(hook: Hook) -> Hook:
-    def admit(target: Target) -> Awaitable[Any] | None:
-        try:
-            return hook(target)
-        except Exclude as excluded:
-            if excluded.reason == Reason.RESERVED and is_loopback(target.ip):
-                return None
-            raise
-
-    return admit

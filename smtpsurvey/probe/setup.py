@@ -17,11 +17,13 @@ from smtpsurvey.smtp.certificate import Examiner
 from smtpsurvey.smtp.conversation import Script
 from smtpsurvey.smtp.reply import Limits
 from smtpsurvey.smtp.tls import TlsClient
+from smtpsurvey.targets.resolve import HostResolver, ResolveError
 
 if TYPE_CHECKING:
     from scrapy.settings import BaseSettings
     from twisted.internet.base import ReactorBase
 
+LOOKUP_TIMEOUT = 10.0  # seconds, for the addresses of a host name
 RESERVE = 32  # descriptors kept for feeds, the database, DNS and the log
 
 
@@ -37,6 +39,8 @@ def probe_of(settings: BaseSettings, reactor: ReactorBase, *, starttls: bool) ->
     client = None
     if starttls:
         ca_file = settings.get("SMTPSURVEY_CA_FILE") or certifi.where()
+        if not Path(ca_file).is_file():
+            raise SurveyError(f"SMTPSURVEY_CA_FILE: {ca_file}: no such file")
         try:
             client = TlsClient(Examiner(ca_file), limits.bytes)
         except ValueError as error:
@@ -45,8 +49,20 @@ def probe_of(settings: BaseSettings, reactor: ReactorBase, *, starttls: bool) ->
     return Probe(script, client, timeouts, reactor.seconds, time.time)
 
 
-def connections_allowed(wanted: int) -> int:
+def resolver_of(settings: BaseSettings) -> HostResolver:
+    """Make the resolver for host names among the targets."""
+    try:
+        return HostResolver(settings.getlist("SMTPSURVEY_DNS_SERVERS"), LOOKUP_TIMEOUT)
+    except (ValueError, ResolveError) as error:
+        raise SurveyError(f"SMTPSURVEY_DNS_SERVERS: {error}") from None
+
+
+def connections_allowed(settings: BaseSettings) -> int:
     """Raise the descriptor limit as far as we may, and return how many connections fit below it."""
+    given = settings.get("SMTPSURVEY_CONCURRENCY")
+    if not str(given).isdecimal() or not int(given):
+        raise SurveyError(f"SMTPSURVEY_CONCURRENCY={given!r} is no number of connections")
+    wanted = int(given)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

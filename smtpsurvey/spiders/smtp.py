@@ -16,9 +16,8 @@ from smtpsurvey.items import DEFAULT_PORT
 from smtpsurvey.probe.feed import ListFeed, ListOptions
 from smtpsurvey.probe.prober import Prober
 from smtpsurvey.probe.recorder import Recorder
-from smtpsurvey.probe.setup import connections_allowed, identity_of, probe_of
+from smtpsurvey.probe.setup import connections_allowed, identity_of, probe_of, resolver_of
 from smtpsurvey.processor import SurveyItemProcessor
-from smtpsurvey.targets.resolve import HostResolver
 from smtpsurvey.targets.shard import parse_shard
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from smtpsurvey.probe.ledger import Ledger
 
 MAX_WAITING = 20_000  # items that may wait in a pipeline (the store) before nothing new is begun
-LOOKUP_TIMEOUT = 10.0  # seconds
 _SWITCH = {"0": False, "1": True}
 
 
@@ -84,12 +82,11 @@ class SmtpSpider(Spider):
             probe_of(settings, reactor, starttls=self._switch("tls")),
             Gate(hooks if identity.complete else [identity.admit, *hooks]),
             Recorder(self.survey, processor, crawler.stats, ledger, everything=self._everything()),
-            concurrency=connections_allowed(settings.getint("SMTPSURVEY_CONCURRENCY")),
+            concurrency=connections_allowed(settings),
             hold=lambda: engine.paused or processor.waiting > MAX_WAITING,
         )
         processor.before_close.append(prober.end)
-        resolver = HostResolver(settings.getlist("SMTPSURVEY_DNS_SERVERS"), LOOKUP_TIMEOUT)
-        self.feed = ListFeed(options, resolver, crawler.stats, ledger)
+        self.feed = ListFeed(options, resolver_of(settings), crawler.stats, ledger)
         await self.feed.run(prober, identity.admit)
 
     def _take_up(self, options: ListOptions) -> Ledger | None:
