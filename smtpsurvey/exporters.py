@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import IO, TYPE_CHECKING, Any, cast
 
-import attrs
 import msgspec
 from scrapy.exporters import JsonLinesItemExporter
+
+from smtpsurvey.items import SmtpItem
 
 if TYPE_CHECKING:
     from io import BytesIO
 
 
 class FastJsonLinesItemExporter(JsonLinesItemExporter):
-    """Writes our own items through msgspec, and every other item, or chosen fields, as Scrapy does."""
+    """Writes observations through msgspec, and every other item, or chosen fields, as Scrapy does."""
 
     def __init__(self, file: IO[bytes], **kwargs: Any) -> None:
         """Write to a file opened by the feed."""
@@ -22,7 +23,7 @@ class FastJsonLinesItemExporter(JsonLinesItemExporter):
 
     def export_item(self, item: Any) -> None:
         """Write one line."""
-        if attrs.has(type(item)) and self.fields_to_export is None:
+        if isinstance(item, SmtpItem) and self.fields_to_export is None:
             self.file.write(self._encode(item) + b"\n")
         else:
             super().export_item(item)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from scrapy import signals
 from scrapy.exceptions import DropItem
 from scrapy.pipelines import ItemPipelineManager
-from scrapy.utils.defer import deferred_from_coro, maybe_deferred_to_future
+from scrapy.utils.defer import deferred_from_coro, ensure_awaitable, maybe_deferred_to_future
 from scrapy.utils.log import logformatter_adapter
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -66,15 +66,19 @@ class SurveyItemProcessor(ItemPipelineManager):
 
     async def close_spider_async(self) -> None:
         """Let what is in flight end and be stored, then close the pipelines."""
-        for finish in self.before_close:
-            await finish()
-        await super().close_spider_async()
+        try:
+            for finish in self.before_close:
+                await finish()
+        finally:
+            await super().close_spider_async()
         if self.waiting:  # their batches are committed, and they are about to be told
             self._idle = Deferred()
             await maybe_deferred_to_future(self._idle)
 
     async def process_item_async(self, item: Any) -> Any:
         """Pass an item of Scrapy's own through the pipelines."""
+        if self.failure is not None:
+            raise SurveyError(self.failure)
         return await self._run(item, 0)
 
     def submit(self, item: Any) -> Deferred[None] | None:
@@ -100,7 +104,7 @@ class SurveyItemProcessor(ItemPipelineManager):
 
     async def _finish(self, item: Any, output: Awaitable[Any], place: int) -> None:
         try:
-            item = await self._run(await output, place)
+            item = await self._run(await ensure_awaitable(output), place)
         except DropItem as dropped:
             self._dropped(item, dropped)
         except Exception as error:  # noqa: BLE001 - as Scrapy: a pipeline's error is the item's, not the survey's
@@ -108,14 +112,34 @@ class SurveyItemProcessor(ItemPipelineManager):
         else:
             self._scraped(item)
         finally:
-            self.waiting -= 1
-            if self._idle is not None and not self.waiting:
-                self._idle.callback(None)
+            self._waited()
+
+    def _waited(self) -> None:
+        self.waiting -= 1
+        if self._idle is not None and not self.waiting:
+            self._idle.callback(None)
+
+    def _signal(self, signal: object, item: Any, **facts: Any) -> None:
+        """Send a signal; receivers that are coroutines go on by themselves, and closing waits for them."""
+        assert self.crawler is not None  # noqa: S101 - Scrapy builds us with one
+        answers = self.crawler.signals.send_catch_log(signal, item=item, response=None, spider=self._spider, **facts)
+        for _, answer in answers:
+            if answer is not None and inspect.iscoroutine(answer):
+                self.waiting += 1
+                deferred_from_coro(self._attend(answer))
+
+    async def _attend(self, answer: Awaitable[Any]) -> None:
+        try:
+            await answer
+        except Exception:
+            logger.exception("Error caught on signal handler")
+        finally:
+            self._waited()
 
     async def _run(self, item: Any, place: int) -> Any:
         for process in list(self.methods["process_item"])[place:]:
             output = process(item)  # type: ignore[misc]  # Scrapy's list may hold None for other hooks
-            item = await output if inspect.isawaitable(output) else output
+            item = await ensure_awaitable(output) if inspect.isawaitable(output) else output
         return item
 
     def _scraped(self, item: Any) -> None:
@@ -124,7 +148,7 @@ class SurveyItemProcessor(ItemPipelineManager):
         record = crawler.logformatter.scraped(item, None, self._spider)
         if record is not None:
             logger.log(*logformatter_adapter(record), extra={"spider": self._spider, "item": item})
-        crawler.signals.send_catch_log(signals.item_scraped, item=item, response=None, spider=self._spider)
+        self._signal(signals.item_scraped, item)
 
     def _dropped(self, item: Any, dropped: DropItem) -> None:
         crawler = self.crawler
@@ -132,9 +156,7 @@ class SurveyItemProcessor(ItemPipelineManager):
         record = crawler.logformatter.dropped(item, dropped, None, self._spider)
         if record is not None:
             logger.log(*logformatter_adapter(record), extra={"spider": self._spider, "item": item})
-        crawler.signals.send_catch_log(
-            signals.item_dropped, item=item, response=None, spider=self._spider, exception=dropped
-        )
+        self._signal(signals.item_dropped, item, exception=dropped)
 
     def _failed(self, item: Any, error: Exception) -> None:
         crawler = self.crawler
@@ -147,13 +169,8 @@ class SurveyItemProcessor(ItemPipelineManager):
             extra={"spider": self._spider, "item": item},
             exc_info=None if isinstance(error, SurveyError) else error,
         )
-        crawler.signals.send_catch_log(
-            signals.item_error,
-            item=item,
-            response=None,
-            spider=self._spider,
-            failure=Failure(error),  # type: ignore[no-untyped-call]  # Twisted has no hints there
-        )
+        failure = Failure(error)  # type: ignore[no-untyped-call]  # Twisted has no hints there
+        self._signal(signals.item_error, item, failure=failure)
 
     def _give_up(self, error: SurveyError) -> None:
         """End the survey, once: what a pipeline cannot keep must not be asked of more hosts."""

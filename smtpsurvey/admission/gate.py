@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from scrapy.utils.defer import deferred_from_coro
+from scrapy.utils.defer import deferred_from_coro, ensure_awaitable
 from twisted.internet.defer import Deferred
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ class Gate:
         return None
 
     async def _wait(self, waiting: Awaitable[Any], target: Target, place: int) -> None:
-        await waiting
+        await ensure_awaitable(waiting)
         for hook in self._hooks[place:]:
             waiting_too = hook(target)
             if waiting_too is not None:
-                await waiting_too
+                await ensure_awaitable(waiting_too)

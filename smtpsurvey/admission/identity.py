@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from smtpsurvey.errors import SurveyError
@@ -39,11 +38,15 @@ class Identity:
         self.complete = bool(helo and contact)
 
     def admit(self, target: Target) -> None:
-        """Let a target pass; raises :class:`IdentityError` off loopback when nobody said who we are."""
-        if not self.complete and not is_loopback(target.ip):
-            raise IdentityError(f"{target.ip} is not a loopback address; before you survey others, {HOW}")
+        """Let a target pass, or not, as :meth:`check` says."""
+        self.check(target.ip)
+
+    def check(self, host: str) -> None:
+        """Let an address or host name pass; raises :class:`IdentityError` off loopback when nobody said who we are."""
+        if not self.complete and not is_loopback(host):
+            raise IdentityError(f"{host} is not a loopback address; before you survey others, {HOW}")
 
 
-def is_loopback(ip: str) -> bool:
-    """Tell whether a canonical address is in 127.0.0.0/8 or ``::1``."""
-    return ip.startswith("127.") or (":" in ip and ip_address(ip).is_loopback)
+def is_loopback(host: str) -> bool:
+    """Tell whether a canonical address is in 127.0.0.0/8 or ``::1``, or a name is ``localhost``."""
+    return host.startswith("127.") or host in {"::1", "localhost"}

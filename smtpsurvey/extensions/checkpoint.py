@@ -8,6 +8,7 @@ last time is contacted once more, and its row written again with the same key.
 from __future__ import annotations
 
 import hashlib
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,6 +26,7 @@ from smtpsurvey.probe.ledger import Ledger, Mark
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
+logger = logging.getLogger(__name__)
 EVERY = 0.25  # seconds
 FILE = "checkpoint.json"
 _STATS = "smtpsurvey/"
@@ -49,7 +51,8 @@ class CheckpointExtension:
         self._path = folder / FILE
         self._job: dict[str, str] = {}
         self._ledger: Ledger | None = None
-        self._call = LoopingCall(self.write)
+        self._call = LoopingCall(self.try_to_write)
+        self._warned = False
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
@@ -81,6 +84,10 @@ class CheckpointExtension:
             for name, count in before.stats.items():
                 self._crawler.stats.set_value(name, count)
         self._ledger = Ledger(mark)
+        try:
+            self.write()
+        except OSError as error:
+            raise SurveyError(f"JOBDIR: {self._path}: {error.strerror}") from None
         self._call.start(EVERY)
         return self._ledger
 
@@ -93,7 +100,16 @@ class CheckpointExtension:
         """Write the last mark."""
         if self._call.running:
             self._call.stop()
+            self.try_to_write()
+
+    def try_to_write(self) -> None:
+        """Write; what prevents it is said once, and tried again."""
+        try:
             self.write()
+        except OSError as error:
+            if not self._warned:
+                self._warned = True
+                logger.error("JOBDIR: %s: %s", self._path, error.strerror)  # noqa: TRY400 - one line says it
 
     def write(self) -> None:
         """Write the file beside its place, and move it there."""

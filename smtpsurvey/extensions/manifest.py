@@ -5,6 +5,7 @@ Written at the start, every second, and at the end, each time whole (a reader ne
 
 from __future__ import annotations
 
+import logging
 import platform
 import time
 from importlib.metadata import version
@@ -15,19 +16,22 @@ import attrs
 import msgspec
 from scrapy import signals
 from scrapy.exceptions import NotConfigured
+from scrapy.utils.defer import deferred_from_coro
 from twisted.internet.task import LoopingCall
 
+from smtpsurvey.errors import FAILED
 from smtpsurvey.extensions.summary import Counts, SummaryExtension
 from smtpsurvey.items import iso_time
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
+logger = logging.getLogger(__name__)
 EVERY = 1.0  # seconds
 PACKAGES = ("smtpsurvey", "scrapy", "twisted", "pyopenssl")
 
 
-@attrs.define
+@attrs.define(slots=False)
 class Manifest:
     """A run. ``finished`` and ``reason`` are ``None`` while it goes on; times are ISO 8601 in UTC.
 
@@ -77,6 +81,7 @@ class ManifestExtension:
         self._path = path
         self._started = iso_time(time.time())
         self._call: LoopingCall | None = None
+        self._warned = False
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
@@ -90,15 +95,28 @@ class ManifestExtension:
         return extension
 
     def spider_opened(self) -> None:
-        """Begin to write."""
-        self._call = LoopingCall(self.write, None)
+        """Begin to write; a place that cannot be written to ends the survey before it begins."""
+        self.try_to_write(None)
+        if self._warned:
+            deferred_from_coro(self._crawler.engine.close_spider_async(reason=FAILED))
+            return
+        self._call = LoopingCall(self.try_to_write, None)
         self._call.start(EVERY)
 
     def spider_closed(self, reason: str) -> None:
         """Write the last state."""
         if self._call is not None and self._call.running:
             self._call.stop()
-        self.write(reason)
+            self.try_to_write(reason)
+
+    def try_to_write(self, reason: str | None) -> None:
+        """Write; what prevents it is said once, and tried again."""
+        try:
+            self.write(reason)
+        except OSError as error:
+            if not self._warned:
+                self._warned = True
+                logger.error("SMTPSURVEY_MANIFEST: %s: %s", self._path, error.strerror)  # noqa: TRY400 - one line says it
 
     def write(self, reason: str | None) -> None:
         """Write the manifest beside its place, and move it there."""

@@ -48,7 +48,8 @@ class Progress:
             parts = [f"{self.done:,}/{self.total:,} targets ({share:.1%})"]
         parts += [f"{self.rate:,.0f}/s", f"{self.live:,} live", f"{self.in_flight:,} in flight"]
         if self.total and self.rate >= 1:
-            parts.append(f"ETA {_clock((self.total - self.done) / self.rate)}")
+            left = max(0, self.total - self.done)  # a host name counts once, and each of its addresses when it is done
+            parts.append(f"ETA {_clock(left / self.rate)}")
         return ", ".join(parts)
 
 

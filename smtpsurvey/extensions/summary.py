@@ -30,7 +30,7 @@ WIDTH = 100  # columns, in a log file
 UNKNOWN = "(not identified)"
 
 
-@attrs.define
+@attrs.define(slots=False)
 class Counts:
     """What a survey counts: targets by outcome, and servers that answered by software, STARTTLS and TLS."""
 

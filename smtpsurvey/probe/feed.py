@@ -56,11 +56,12 @@ class ListFeed:
         self.reader: BlockReader = open_targets(options.path)
         self.lines = TargetLines(options.path, options.source, options.port, self._bad_line)
 
-    async def run(self, prober: Prober, check: Callable[[Target], object]) -> None:
+    async def run(self, prober: Prober, check: Callable[[str], object]) -> None:
         """Give the prober every target, and wait until all are done.
 
-        ``check`` may refuse one of the first targets before any packet is sent. What came before the
-        place where a list cannot be read any further is probed before :class:`TargetsError` is raised.
+        ``check`` may refuse the address or name of one of the first targets before any packet is sent. What
+        came before the place where a list cannot be read any further is probed before :class:`TargetsError`
+        is raised.
         """
         failure: TargetsError | None = None
         first = True
@@ -68,10 +69,10 @@ class ListFeed:
             block = await self._end_reading(self._begin_reading())
             while block:
                 upcoming = self._begin_reading()
-                entries = self._entries(self.lines.feed(block))
+                entries = self.lines.feed(block)
                 if first:
                     first, entries = False, _checked(entries, check)
-                await maybe_deferred_to_future(prober.consume(entries))
+                await maybe_deferred_to_future(prober.consume(self._entries(entries)))
                 block = await self._end_reading(upcoming)
             await maybe_deferred_to_future(prober.consume(self._entries(self.lines.finish())))
         except TargetsError as error:
@@ -152,9 +153,8 @@ class ListFeed:
             logger.warning("%s: further bad lines are only counted", self._options.path)
 
 
-def _checked(entries: Iterator[Entry], check: Callable[[Target], object]) -> Iterator[Entry]:
+def _checked(entries: Iterator[Target | HostName], check: Callable[[str], object]) -> Iterator[Target | HostName]:
     first = list(islice(entries, FIRST_TARGETS))
     for entry in first:
-        if isinstance(entry, Target):
-            check(entry)
+        check(entry.ip if isinstance(entry, Target) else entry.name)
     return chain(first, entries)

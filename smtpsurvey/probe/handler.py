@@ -77,6 +77,7 @@ class SmtpDownloadHandler(BaseDownloadHandler):
             self._record,
             concurrency=connections_allowed(settings),
             hold=lambda: False,
+            failed=self._fail,
         )
 
     async def download_request(self, request: Request) -> SmtpResponse:
@@ -88,7 +89,7 @@ class SmtpDownloadHandler(BaseDownloadHandler):
         if self._processor.failure is not None:
             raise SurveyError(self._processor.failure)
         parts = urlsplit(request.url)
-        if not parts.hostname or parts.path not in {"", "/"} or parts.query:
+        if not parts.hostname or parts.path not in {"", "/"} or parts.query or parts.port == 0:
             raise NotSupported(f"{request.url} is not smtp://host[:port]")
         name, ip = await self._address(parts.hostname)
         target = Target(ip, parts.port or DEFAULT_PORT, name, source="smtp://")
@@ -107,8 +108,11 @@ class SmtpDownloadHandler(BaseDownloadHandler):
         if waiting is not None:
             waiting.callback(observation)
 
+    def _fail(self, target: Target, error: BaseException) -> None:
+        self._waiting.pop(target).errback(error)
+
     def _one_by_one(self, hook: Hook) -> Hook:
-        """Let a hook speak of one request: loopback is never reserved, and an error is that request's."""
+        """Let a hook speak of one request, for which loopback is never reserved."""
 
         def admit(target: Target) -> Awaitable[Any] | None:
             try:
@@ -117,9 +121,6 @@ class SmtpDownloadHandler(BaseDownloadHandler):
                 if excluded.reason == Reason.RESERVED and is_loopback(target.ip):
                     return None
                 raise
-            except SurveyError as error:
-                self._waiting.pop(target).errback(error)
-                raise Exclude(type(error).__name__) from error
 
         return admit
 

@@ -64,7 +64,18 @@ class ProbeProtocol(Protocol):
 class PoolTransport:
     """The transport of one connection: ``write``, ``loseConnection``, and one deadline."""
 
-    __slots__ = ("_pending", "connected", "deadline", "disconnecting", "fd", "pool", "protocol", "slot", "sock")
+    __slots__ = (
+        "_pending",
+        "broken",
+        "connected",
+        "deadline",
+        "disconnecting",
+        "fd",
+        "pool",
+        "protocol",
+        "slot",
+        "sock",
+    )
 
     def __init__(self, pool: ProbePool, sock: socket.socket, protocol: ProbeProtocol) -> None:
         """Belong to a pool."""
@@ -73,6 +84,7 @@ class PoolTransport:
         self.fd = sock.fileno()
         self.protocol = protocol
         self.connected = False
+        self.broken = False  # a send failed: the end of what the server still said is a reset
         self.disconnecting = False
         self.deadline = 0.0
         self.slot: int | None = None
@@ -88,7 +100,8 @@ class PoolTransport:
         except BlockingIOError:
             sent = 0
         except OSError:
-            return  # the same trouble shows at the next read, after what the server still said
+            self.broken = True
+            return
         if sent < len(data):
             self._pending = data[sent:]
             self.pool.want_write(self, wanted=True)
@@ -209,13 +222,7 @@ class ProbePool:
             transport = transports.get(fd)
             if transport is None:  # closed by an earlier event of this turn
                 continue
-            try:
-                self._serve(transport, event)
-            except Exception:
-                # One probe's mistake must not silence all the others: Twisted would take the whole set out.
-                logger.exception("A probe failed; its target counts as local_error")
-                self.close(transport, None)
-                transport.protocol.connectFailed(0, local=True)
+            self._guard(transport, self._serve, event)
         self.serving = False
         self._after_turn()
 
@@ -242,16 +249,28 @@ class ProbePool:
         if data:
             protocol.dataReceived(data)
         else:
-            self.close(transport, DONE)
+            self.close(transport, LOST if transport.broken else DONE)
+
+    def _guard(self, transport: PoolTransport, serve: Callable[..., None], *args: int) -> None:
+        """Serve; one probe's mistake must not silence all the others (Twisted would take the whole set out)."""
+        try:
+            serve(transport, *args)
+        except Exception:
+            logger.exception("A probe failed; its target counts as local_error")
+            self.close(transport, None)
+            transport.protocol.connectFailed(0, local=True)
+
+    def _remind(self, transport: PoolTransport) -> None:
+        if not transport.connected and _is_connected(transport.sock):
+            transport.connected = True
+            transport.protocol.makeConnection(transport)
+        transport.protocol.timedOut(connected=transport.connected)
 
     def _tick(self) -> None:
         self._ticking = None
         for transport in self.wheel.advance(self._reactor.seconds()):
             assert isinstance(transport, PoolTransport)  # noqa: S101 - nobody else sets timers here
-            if not transport.connected and _is_connected(transport.sock):
-                transport.connected = True
-                transport.protocol.makeConnection(transport)
-            transport.protocol.timedOut(connected=transport.connected)
+            self._guard(transport, self._remind)
         self._after_turn()
         if self._transports and self._ticking is None:
             self._ticking = self._reactor.callLater(TICK, self._tick)

@@ -58,8 +58,13 @@ class Prober:
         *,
         concurrency: int,
         hold: Callable[[], bool],
+        failed: Callable[[Target, BaseException], None] | None = None,
     ) -> None:
-        """Be ready for :meth:`consume`; ``concurrency`` is connections in flight at most."""
+        """Be ready for :meth:`consume`; ``concurrency`` is connections in flight at most.
+
+        ``failed(target, error)`` is called when a hook breaks on a target; without it that ends the
+        list it came from.
+        """
         self.pool = open_pool(reactor, self._pump)
         self._reactor = reactor
         self._probe = probe
@@ -67,6 +72,7 @@ class Prober:
         self._record = record
         self._concurrency = concurrency
         self._hold = hold
+        self._failed = failed or self._close_with
         self._source: Iterator[Entry] | None = None
         self._consumed: Deferred[None] | None = None
         self._ready: deque[tuple[Target, float]] = deque()  # admitted, and when they were due
@@ -115,11 +121,13 @@ class Prober:
         for waiting in tuple(self._parked):
             waiting.cancel()
         self._close_source(None)
-        await maybe_deferred_to_future(self.finished())
-        if self._wake is not None:
-            self._wake.cancel()
-            self._wake = None
-        self.pool.shutdown()
+        try:
+            await maybe_deferred_to_future(self.finished())
+        finally:
+            if self._wake is not None:
+                self._wake.cancel()
+                self._wake = None
+            self.pool.shutdown()
 
     def _pump(self) -> None:
         """Begin as many connections as may be begun now."""
@@ -129,9 +137,10 @@ class Prober:
             else:
                 try:
                     self._fill()
-                except Exception as error:  # noqa: BLE001 - a hook's or a list's; to whoever gave the targets
+                except Exception as error:  # noqa: BLE001 - the list's; to whoever gave it
                     self._close_source(error)
-        if self._waiters and not (self.pool or self._ready or self._found or self._parked or self._lookups):
+        looking = self._lookups and not self._stopped
+        if self._waiters and not (self.pool or self._ready or self._found or self._parked or looking):
             waiters, self._waiters = self._waiters, []
             failure, self._failure = self._failure, None
             for waiter in waiters:
@@ -176,6 +185,9 @@ class Prober:
         except Exclude as excluded:
             self._exclude(target, excluded)
             return False
+        except Exception as error:  # noqa: BLE001 - a hook that cannot judge lets nobody pass
+            self._failed(target, error)
+            return False
         if waiting is None:
             return True
         self._parked.add(waiting)
@@ -195,10 +207,11 @@ class Prober:
     def _not_due(self, failure: Failure, waiting: Deferred[None], target: Target) -> None:
         self._parked.discard(waiting)
         error = failure.value
+        assert error is not None  # noqa: S101 - a failure has an exception
         if isinstance(error, Exclude):
             self._exclude(target, error)
         elif not isinstance(error, CancelledError):
-            self._close_source(error)
+            self._failed(target, error)
         self._soon(0)
 
     def _exclude(self, target: Target, excluded: Exclude) -> None:
@@ -242,6 +255,9 @@ class Prober:
         if not self._stopped:
             self._ready.appendleft((target, self._probe.seconds()))
             self._soon(RETRY)
+
+    def _close_with(self, _: Target, error: BaseException) -> None:
+        self._close_source(error)
 
     def _close_source(self, error: BaseException | None) -> None:
         self._source = None

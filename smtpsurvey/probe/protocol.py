@@ -31,7 +31,6 @@ _CONNECT_OUTCOMES = {
     errno.EHOSTUNREACH: Outcome.UNREACHABLE,
     errno.ENETUNREACH: Outcome.UNREACHABLE,
     errno.EHOSTDOWN: Outcome.UNREACHABLE,
-    errno.ENONET: Outcome.UNREACHABLE,
     errno.ENOPROTOOPT: Outcome.UNREACHABLE,  # ICMP protocol unreachable
     errno.EACCES: Outcome.UNREACHABLE,  # ICMPv6 administratively prohibited
     errno.EPROTO: Outcome.UNREACHABLE,  # ICMP parameter problem
@@ -79,9 +78,13 @@ class SmtpProbe(Protocol):
         self._started = probe.seconds()
 
     @property
+    def _connect(self) -> float:
+        return min(self._probe.timeouts.connect, self._probe.timeouts.total)
+
+    @property
     def patience(self) -> float:
         """Seconds until the pool should ask for the first time."""
-        return min(FIRST_LOOK, self._probe.timeouts.connect)
+        return min(FIRST_LOOK, self._connect)
 
     def dataReceived(self, data: bytes) -> None:
         """Feed the conversation, through TLS once it has begun."""
@@ -118,8 +121,8 @@ class SmtpProbe(Protocol):
         probe, conversation = self._probe, self._conversation
         if conversation is None:  # the first look after the SYN, or the last
             now = probe.seconds()
-            if not connected and now < self._started + probe.timeouts.connect:
-                transport.expire(self._started + probe.timeouts.connect)
+            if not connected and now < self._started + self._connect:
+                transport.expire(self._started + self._connect)
                 return
             if connected:
                 self._conversation = Conversation(probe.script)

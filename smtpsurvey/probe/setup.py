@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,20 +65,19 @@ def connections_allowed(settings: BaseSettings) -> int:
         raise SurveyError(f"SMTPSURVEY_CONCURRENCY={given!r} is no number of connections")
     wanted = int(given)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if hard == resource.RLIM_INFINITY:
-        return wanted
-    open_now = len(list(Path("/dev/fd").iterdir()))
-    return max(1, min(wanted, hard - open_now - RESERVE))
+    reserved = len(list(Path("/dev/fd").iterdir())) + RESERVE
+    limit = wanted + reserved if hard == resource.RLIM_INFINITY else hard
+    if soft != limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    return max(1, min(wanted, limit - reserved))
 
 
 def _numbers(settings: BaseSettings, name: str, kind: type[Any], number: type[Any]) -> dict[str, Any]:
     known = {field.name for field in attrs.fields(kind)}
     try:
         given = settings.getdict(name)
-    except ValueError as error:
-        raise SurveyError(f"{name}: {error}") from None
+    except (TypeError, ValueError) as error:
+        raise SurveyError(f"{name} is no dict: {error}") from None
     values: dict[str, Any] = {}
     for key, value in given.items():
         try:
@@ -86,6 +86,6 @@ def _numbers(settings: BaseSettings, name: str, kind: type[Any], number: type[An
             raise SurveyError(f"{name}: {key}={value!r} is no number") from None
         if key not in known:
             raise SurveyError(f"{name}: there is no {key!r}; known are {', '.join(sorted(known))}")
-        if values[key] <= 0:
-            raise SurveyError(f"{name}: {key}={value!r} must be more than 0")
+        if not (isfinite(values[key]) and values[key] > 0):
+            raise SurveyError(f"{name}: {key}={value!r} must be a number above 0")
     return values

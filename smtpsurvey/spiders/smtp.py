@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from smtpsurvey.probe.prober import Prober
 from smtpsurvey.probe.recorder import Recorder
 from smtpsurvey.probe.setup import connections_allowed, identity_of, probe_of, resolver_of
 from smtpsurvey.processor import SurveyItemProcessor
+from smtpsurvey.smtp.reply import text_of
 from smtpsurvey.targets.shard import parse_shard
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from smtpsurvey.probe.ledger import Ledger
 
 MAX_WAITING = 20_000  # items that may wait in a pipeline (the store) before nothing new is begun
+MAX_DIGITS = 5  # of a port
 _SWITCH = {"0": False, "1": True}
 
 
@@ -48,11 +51,11 @@ class SmtpSpider(Spider):
     ) -> None:
         """Take the arguments of ``-a`` (docs/usage/survey.md); they are checked when the survey starts."""
         super().__init__(**kwargs)
-        self.survey = survey or time.strftime("%Y-%m", time.gmtime())
+        self.survey = _readable(survey) if survey else time.strftime("%Y-%m", time.gmtime())
         self.feed: ListFeed | None = None
         self.prober: Prober | None = None
         self._targets = targets
-        self._source = source or ("stdin" if targets == "-" else Path(targets).name)
+        self._source = _readable(source or ("stdin" if targets == "-" else Path(targets).name))
         self._given = {"port": str(port), "tls": str(tls), "record": record, "strict": str(strict), "shard": shard}
 
     async def start(self) -> AsyncIterator[Any]:
@@ -87,7 +90,7 @@ class SmtpSpider(Spider):
         )
         processor.before_close.append(prober.end)
         self.feed = ListFeed(options, resolver_of(settings), crawler.stats, ledger)
-        await self.feed.run(prober, identity.admit)
+        await self.feed.run(prober, identity.check)
 
     def _take_up(self, options: ListOptions) -> Ledger | None:
         """Open the checkpoint, where there is a JOBDIR."""
@@ -108,7 +111,7 @@ class SmtpSpider(Spider):
         if not self._targets:
             raise SurveyError("no targets: give -a targets=FILE, or - for standard input")
         port = self._given["port"]
-        if not (port and port.isdecimal() and 0 < int(port) < 1 << 16):
+        if not (port and port.isdecimal() and len(port) <= MAX_DIGITS and 0 < int(port) < 1 << 16):
             raise SurveyError(f"port={port!r} is no port (1 to 65535)")
         shard = None
         if self._given["shard"] is not None:
@@ -129,3 +132,8 @@ class SmtpSpider(Spider):
         if record not in ("accepted", "all"):
             raise SurveyError(f"record={record!r} is neither accepted nor all")
         return record == "all"
+
+
+def _readable(label: str) -> str:
+    r"""Show the bytes of a command line that are no UTF-8 as ``\xNN``, as in texts from the wire."""
+    return text_of(os.fsencode(label))
