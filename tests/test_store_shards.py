@@ -3,7 +3,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
@@ -11,11 +11,8 @@ from sqlalchemy import make_url
 from smtpsurvey.store import StoreError
 from smtpsurvey.store.shards import Placement, Shards, server_name
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 NAMES = ["a.example:3306/survey", "b.example:3306/survey", "c.example:3306/survey"]
-# Fixed for ever: rows that are stored must be found again.
+# Fixed for ever: rows that are stored must be found again. docs/usage/shards.md shows them.
 VECTORS = [
     ("192.0.2.1", 2, 1),
     ("192.0.2.2", 1, 1),
@@ -31,6 +28,12 @@ ADDRESSES = [str(IPv4Address(number * 2_654_435_761 % 2**32)) for number in rang
 def test_an_address_keeps_its_place_for_ever(ip: str, server: int, table: int) -> None:
     placement = Placement(NAMES, 16)
     assert (placement.server(ip), placement.table(ip)) == (server, table)
+
+
+def test_the_page_shows_the_same_vectors() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "usage" / "shards.md").read_text("utf-8")
+    for ip, server, table in VECTORS:
+        assert f"| {ip} | {NAMES[server]} | observations_{table:02} |" in page
 
 
 def test_the_order_of_the_list_does_not_matter() -> None:
@@ -50,6 +53,16 @@ def test_a_new_server_takes_its_share_and_moves_nothing_else() -> None:
     moved = [ip for ip in ADDRESSES if two.server(ip) != three.server(ip)]
     assert all(three.server(ip) == 2 for ip in moved)
     assert 0.31 < len(moved) / len(ADDRESSES) < 0.36
+
+
+def test_a_million_addresses_fill_32_tables_evenly() -> None:
+    placement = Placement(NAMES[:2], 16)
+    found = Counter[tuple[int, int]]()
+    for number in range(1_000_000):
+        ip = str(IPv4Address(number * 2_654_435_761 % 2**32))
+        found[placement.server(ip), placement.table(ip)] += 1
+    assert len(found) == 32
+    assert max(found.values()) / (1_000_000 / 32) <= 1.02
 
 
 @pytest.mark.parametrize(
@@ -98,7 +111,8 @@ def test_creating_twice_changes_nothing(tmp_path: Path) -> None:
         shards.create()
         shards.dispose()
     names = [row[0] for row in _query(path, "select name from sqlite_master where type = 'table' order by name")]
-    assert names == ["certificates", "observations_00", "observations_01", "observations_02", "surveys", "tallies"]
+    observations = ["observations_00", "observations_01", "observations_02"]
+    assert names == ["certificates", *observations, "store", "surveys", "tallies"]
 
 
 def test_another_number_of_tables_than_the_database_has_is_refused(tmp_path: Path) -> None:

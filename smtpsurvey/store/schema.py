@@ -23,6 +23,7 @@ _TEXT = SqlText().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
 _BYTES = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql", "mariadb")
 _LABEL = String(LABEL_LENGTH)
 _TIME = String(32)  # ISO 8601 in UTC: sorts and compares as it stands
+_NAME = String(16)
 _WORD = String(16)  # of one of the closed lists in outcomes.py
 _SERIAL = BigInteger().with_variant(Integer(), "sqlite")
 # One byte a character, and readable in every client; a packed address would save five bytes of a row.
@@ -93,6 +94,13 @@ class Schema:
     def __init__(self, tables: int) -> None:
         """Describe them; nothing is created yet."""
         self.metadata = MetaData()
+        self.store = Table(
+            "store",
+            self.metadata,
+            Column("name", _NAME, primary_key=True),
+            Column("value", _TEXT, nullable=False),
+            **_OPTIONS,
+        )
         self.surveys = Table(
             "surveys",
             self.metadata,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from sqlalchemy import create_engine, event, inspect, make_url
+from sqlalchemy import create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from smtpsurvey.store import StoreError
+from smtpsurvey.store.checksum import register
+from smtpsurvey.store.migrations import REBALANCE, prepare, recorded
 from smtpsurvey.store.schema import Schema
 
 if TYPE_CHECKING:
@@ -20,9 +23,11 @@ if TYPE_CHECKING:
 
 _HASH_BYTES = 8
 _MAX_TABLES = 100  # observations_00 … observations_99
+_TRIES = 20  # each waits for another process
+_PRIMARY = 0xFF  # the part of an error code of SQLite that says what, not why
 _BUSY = 30  # seconds SQLite waits for another process that writes
 _PORT = 3306
-_PREFIX = "observations_"
+_OLDEST = {"MySQL": (8, 0), "MariaDB": (10, 6)}
 
 
 class Placement:
@@ -59,6 +64,18 @@ class Placement:
         return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=_HASH_BYTES).digest(), "big") % self._tables
 
 
+@attrs.frozen
+class Layout:
+    """Where rows belong when some databases of a list are used, and perhaps not all."""
+
+    placement: Placement
+    servers: Sequence[int]
+
+    def place(self, key: str) -> tuple[int, int]:
+        """Give the position in the list of the server of a key, and the number of its table."""
+        return self.servers[self.placement.server(key)], self.placement.table(key)
+
+
 @attrs.frozen(eq=False)
 class Shard:
     """One database. ``name`` identifies it in logs and in the placement: it holds no credentials."""
@@ -75,21 +92,28 @@ class Shard:
         except SQLAlchemyError as error:
             raise StoreError(f"{self.name}: {_cause(error)}") from None
 
+    @contextmanager
+    def change(self) -> Iterator[Connection]:
+        """Open a transaction in which what is read (``FOR UPDATE``) stays as it is until it is written."""
+        with self.begin() as connection:
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+
 
 class Shards:
     """The databases of a survey and where each address belongs."""
 
-    def __init__(self, urls: Sequence[str], tables: int = 1) -> None:
-        """Take SQLAlchemy URLs (SQLite, MySQL, MariaDB) and the tables on each; nothing is opened yet."""
+    def __init__(self, urls: Sequence[str], tables: int = 1, source: str = "SMTPSURVEY_SHARDS") -> None:
+        """Take SQLAlchemy URLs that ``source`` gave, and the tables on each; nothing is opened yet."""
         if not 1 <= tables <= _MAX_TABLES:
             raise StoreError(f"SMTPSURVEY_TABLES_PER_SHARD is {tables}; it has to be 1 to {_MAX_TABLES}")
         self.schema = Schema(tables)
-        self._shards = [_shard(url, f"SMTPSURVEY_SHARDS, entry {number}") for number, url in enumerate(urls, 1)]
-        names = [shard.name for shard in self._shards]
-        for name in names:
-            if names.count(name) > 1:
-                raise StoreError(f"SMTPSURVEY_SHARDS names {name} more than once")
-        self.placement = Placement(names, tables)
+        self._shards = [_shard(url, f"{source}, entry {number}") for number, url in enumerate(urls, 1)]
+        for name in self.names:
+            if self.names.count(name) > 1:
+                raise StoreError(f"{source} names {name} more than once")
+        self.placement = Placement(self.names, tables)
 
     def __len__(self) -> int:
         """Count the databases."""
@@ -103,15 +127,40 @@ class Shards:
         """Go through the databases in the order of the list."""
         return iter(self._shards)
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the databases, in the order of the list."""
+        return [shard.name for shard in self._shards]
+
     def create(self) -> None:
-        """Create what tables are missing; raises :class:`StoreError`."""
-        wanted = len(self.schema.observations)
+        """Create what is missing, to write; raises :class:`StoreError`, also while rows are on their way elsewhere."""
+        self.prepare()
         for shard in self._shards:
             with shard.begin() as connection:
-                found = sum(name.startswith(_PREFIX) for name in inspect(connection).get_table_names())
-                if found not in (0, wanted):  # rows would be looked for in the wrong table
-                    raise StoreError(f"{shard.name} has {found} tables of observations, the settings say {wanted}")
-                self.schema.metadata.create_all(connection)
+                if recorded(connection, self.schema, REBALANCE) is not None:
+                    raise StoreError(f"{shard.name}: `scrapy shards rebalance` was begun and has to be finished first")
+
+    def prepare(self, *, upgrade: bool = False) -> None:
+        """Create what is missing; an earlier version is brought up to date with ``upgrade``, and refused without.
+
+        Raises :class:`StoreError`; also for a server that is too old, and for two URLs of one database.
+        """
+        seen: dict[str | None, str] = {}
+        for shard in self._shards:
+            with shard.begin() as connection:
+                try:
+                    _check_server(connection)
+                    prepare(connection, self.schema, upgrade=upgrade)
+                    identity = recorded(connection, self.schema, "id")
+                except StoreError as error:
+                    raise StoreError(f"{shard.name}: {error}") from None
+            if identity in seen:
+                raise StoreError(f"{seen[identity]} and {shard.name} are the same database (or one is a copy)")
+            seen[identity] = shard.name
+
+    def layout(self, names: Sequence[str]) -> Layout:
+        """Tell where rows belong when only the databases of these names are used."""
+        return Layout(Placement(names, len(self.schema.observations)), [self.names.index(name) for name in names])
 
     def dispose(self) -> None:
         """Close all connections."""
@@ -124,6 +173,17 @@ def server_name(url: URL) -> str:
     if url.get_backend_name() == "sqlite":
         return url.database or ""
     return f"{(url.host or 'localhost').lower()}:{url.port or _PORT}/{url.database or ''}"
+
+
+def _check_server(connection: Connection) -> None:
+    dialect = connection.dialect
+    if dialect.name == "sqlite":
+        return
+    kind = "MariaDB" if getattr(dialect, "is_mariadb", False) else "MySQL"
+    version = dialect.server_version_info or ()
+    if version < _OLDEST[kind]:
+        found, needed = (".".join(map(str, numbers)) for numbers in (version, _OLDEST[kind]))
+        raise StoreError(f"{kind} {found} is too old; {needed} or later is needed")
 
 
 def _shard(text: str, where: str) -> Shard:
@@ -157,9 +217,24 @@ def _shard(text: str, where: str) -> Shard:
 def _tune_sqlite(connection: Any, _record: object) -> None:
     """Readers beside the writer, and one fsync a checkpoint: a crash loses no committed batch but a power cut may."""
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    _write_ahead(cursor)
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()
+    register(connection)
+
+
+def _write_ahead(cursor: sqlite3.Cursor) -> None:
+    """Switch to a write-ahead log, also where others do so too: SQLite refuses that at once instead of waiting."""
+    for last in (False,) * _TRIES + (True,):
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if last or error.sqlite_errorcode & _PRIMARY != sqlite3.SQLITE_BUSY:
+                raise
+            cursor.execute("BEGIN IMMEDIATE")  # waits for them
+            cursor.execute("COMMIT")
+        else:
+            return
 
 
 def _cause(error: SQLAlchemyError) -> str:
