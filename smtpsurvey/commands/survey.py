@@ -26,6 +26,7 @@ from smtpsurvey.extensions.summary import Counts
 if TYPE_CHECKING:
     import argparse
 
+RATES = ("SMTPSURVEY_RATE", "SMTPSURVEY_PREFIX_RATE", "SMTPSURVEY_AS_RATE")
 LOOK_EVERY = 0.5  # seconds
 LAB_HOSTS = 60_000
 LAB_PORT = 2525
@@ -78,6 +79,7 @@ class Command(SurveyCommand):
         folder.mkdir(parents=True, exist_ok=True)
         settings = [part for value in opts.set for part in ("-s", value)]
         if "targets" in arguments:
+            settings += self._divided(opts.procs)
             self.exitcode = survey(arguments, settings, folder, opts.output, opts.procs)
             labels = [arguments["survey"]] if "survey" in arguments else []
         else:
@@ -86,6 +88,16 @@ class Command(SurveyCommand):
         if self.exitcode == 0 and self.databases():
             label = labels[0] if labels else read_manifests(folder, opts.procs)[0].survey
             self.exitcode = scrapy("report", "--survey", label, "--out", opts.report, *settings)
+
+    def _divided(self, procs: int) -> list[str]:
+        """Give each process its part of the rates, so that together they keep to them."""
+        parts = []
+        for name in RATES:
+            try:
+                parts += ["-s", f"{name}={float(self.given[name]) / procs:g}"]
+            except (TypeError, ValueError):
+                parts += ["-s", f"{name}={self.given[name]}"]  # the crawl says what is wrong with it
+        return parts if procs > 1 else []
 
     def _lab(self, arguments: dict[str, str], settings: list[str], folder: Path, opts: argparse.Namespace) -> int:
         """Survey the simulated Internet, and compare with its truth."""
@@ -109,6 +121,8 @@ class Command(SurveyCommand):
                 return lab.returncode or 1
             for name, value in (*LAB_SETTINGS.items(), ("SMTPSURVEY_CA_FILE", authority)):
                 settings += ["-s", f"{name}={value}"]
+                self.given.set(name, value, "cmdline")
+            settings += self._divided(opts.procs)
             arguments |= {"targets": targets, "port": str(opts.port), "survey": "lab"}
             status = survey(arguments, settings, folder, opts.output or feed, opts.procs)
             return status or scrapy("lab", "check", "--truth", truth, "--feed", opts.output or feed)
