@@ -19,6 +19,7 @@ from case_nmap import run_nmap
 from case_pace import run_pace
 from case_procs import run_procs
 from case_speed import run_live, run_mix, run_tls
+from case_store import run_store
 from measure import BenchError, raise_file_limit
 from programs import Programs
 from survey import Bench
@@ -32,6 +33,7 @@ CASES = {
     "pace": run_pace,
     "procs": run_procs,
     "classify": run_classify,
+    "store": run_store,
     "nmap": run_nmap,
     "growth": run_growth,
 }

@@ -15,12 +15,13 @@ from smtpsurvey.defaults import apply_defaults
 if TYPE_CHECKING:
     from scrapy.settings import BaseSettings
 
+STORE = "smtpsurvey.pipelines.store.StorePipeline"  # and SQLAlchemy with it: not without databases
 COMPONENTS: dict[str, dict[str, str | int]] = {
     "ITEM_PIPELINES": {
         "smtpsurvey.pipelines.as_filter.AsFilterPipeline": 100,
         "smtpsurvey.pipelines.rate_limit.RateLimitPipeline": 200,
         "smtpsurvey.pipelines.classify.ClassifyPipeline": 300,
-        "smtpsurvey.pipelines.store.StorePipeline": 900,
+        STORE: 900,
     },
     "EXTENSIONS": {
         "smtpsurvey.extensions.progress.ProgressExtension": 100,
@@ -68,7 +69,8 @@ class SmtpSurveyAddon:
                 settings.set("EXTENSIONS_BASE", usual, "addon")
         for name, components in COMPONENTS.items():
             for key, value in components.items():
-                _default_in_dict(settings, name, key, value)
+                if key != STORE or any(str(url).strip() for url in settings.getlist("SMTPSURVEY_SHARDS")):
+                    _default_in_dict(settings, name, key, value)
 
 
 def _default_in_dict(settings: BaseSettings, name: str, key: str, value: str | int | None) -> None:

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import logging
-
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from smtpsurvey.items import SmtpItem
 from smtpsurvey.store import StoreError
-from smtpsurvey.store.batches import ROWS, SECONDS, Batches
+from smtpsurvey.store.batches import MOST, ROWS, SECONDS, Batches
 
 
 class Disk:
@@ -88,14 +86,14 @@ def test_a_few_items_wait_for_others_only_so_long(disk: Disk, clock: Clock, answ
 
 
 def test_one_batch_is_written_at_a_time_and_the_rest_gathers(disk: Disk, clock: Clock, answers: Answers) -> None:
-    many = addresses(3 * ROWS + 7)
+    many = addresses(ROWS + 2 * MOST + 7)
     answers.add(*many)
     clock.advance(10 * SECONDS)
     assert len(disk.writes) == 1
     for number in range(4):
         assert len(disk.writes) == number + 1
         disk.writes[number][1].callback(None)
-    assert [len(ips) for ips, _ in disk.writes] == [ROWS, ROWS, ROWS, 7]
+    assert [len(ips) for ips, _ in disk.writes] == [ROWS, MOST, MOST, 7]
     assert answers.stored == many
     assert not clock.getDelayedCalls()
 
@@ -128,10 +126,7 @@ def test_a_batch_that_fails_fails_its_items_and_no_others(
         ("127.0.0.1", "127.0.0.2", "127.0.0.3"), "db: disk full"
     )
     assert len(set(map(id, answers.failed.values()))) == 3
-    assert [(record.levelno, record.getMessage(), record.exc_info) for record in caplog.records] == [
-        (logging.ERROR, "Store: db: disk full; items are lost until it writes again", None),
-        (logging.WARNING, "Store: writes again", None),
-    ]
+    assert not caplog.records  # the survey ends with such an error, and it is shown then
 
 
 def test_a_mistake_of_our_own_fails_the_items_too_and_shows_its_traceback(

@@ -1,11 +1,10 @@
-"""Stores observations; an item leaves this pipeline when the batch that holds it is committed."""
+"""Stores observations; an item leaves when its batch is committed, or spooled for a shard that is away."""
 
 from __future__ import annotations
 
 import logging
 import time
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from scrapy.exceptions import NotConfigured
 from scrapy.utils.defer import maybe_deferred_to_future
@@ -14,21 +13,26 @@ from twisted.python.threadpool import ThreadPool
 
 from smtpsurvey.defaults import SETTINGS
 from smtpsurvey.items import SmtpItem, iso_time
+from smtpsurvey.probe.recorder import UNRECORDED
 from smtpsurvey.store import StoreError
 from smtpsurvey.store.batches import Batches
+from smtpsurvey.store.delivery import Delivery
 from smtpsurvey.store.shards import Shards
-from smtpsurvey.store.writer import Tally, Writer
+from smtpsurvey.store.spool import folder_of
+from smtpsurvey.store.writer import End, Tally, Writer, beginning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from scrapy.crawler import Crawler
     from twisted.internet.defer import Deferred
 
-logger = logging.getLogger(__name__)
+    from smtpsurvey.store.shards import Shard
 
-UNRECORDED = "smtpsurvey/unrecorded/"
-"""Stats of targets that became no item: ``<outcome>/<reason or ->/<source>`` follows."""
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class StorePipeline:
@@ -39,6 +43,7 @@ class StorePipeline:
         self.crawler = crawler
         self._urls = urls
         self._tables = tables
+        self._folder = folder_of(crawler.settings)
         self._batches: list[Batches] = []
         self._survey: str | None = None
 
@@ -69,27 +74,33 @@ class StorePipeline:
         return item
 
     async def close_spider(self) -> None:
-        """Write what waits, then the tallies, and mark the survey finished."""
+        """Write what waits, then the tallies, and mark the survey finished; say what stays in the spool."""
         if not self._batches:
             return
         for flushed in [batches.flush() for batches in self._batches]:
             await maybe_deferred_to_future(flushed)
         try:
-            if self._survey is not None:
-                await maybe_deferred_to_future(self._in_thread(self._end, self._survey))
-        except StoreError as error:
-            logger.error("Store: %s; the survey is not marked as finished", error)  # noqa: TRY400 - one line says it
+            ends = [self._in_thread(self._end, server) for server in range(len(self._shards))]
+            left = [await maybe_deferred_to_future(end) for end in ends]
         finally:
             self._close()
+        if spooled := [f"{path} ({rows} rows)" for rows, path in filter(None, left)]:
+            logger.warning(
+                "Store: spooled for databases that are away: %s; when they are back, run `scrapy shards replay%s`",
+                ", ".join(spooled),
+                f" -s JOBDIR={self.crawler.settings['JOBDIR']}" if self.crawler.settings.get("JOBDIR") else "",
+            )
 
     def _open(self) -> None:
         reactor = _reactor()
         self._shards = Shards(self._urls, self._tables)
         try:
-            self._shards.create()
+            self._create()
             self._writer = Writer(self._shards)
-            if self._survey is not None:
-                self._writer.begin_survey(self._survey, iso_time(time.time()), self._settings())
+            self._deliveries = [
+                Delivery(self._shards, self._writer, server, self._folder) for server in range(len(self._shards))
+            ]
+            self._begin()
         except StoreError:
             self._shards.dispose()
             raise
@@ -97,29 +108,66 @@ class StorePipeline:
         self._threads = ThreadPool(0, len(self._shards), "store")
         self._threads.start()
         # Where Scrapy is stopped without closing the spider, its threads would keep the process alive.
-        self._at_shutdown = reactor.addSystemEventTrigger("during", "shutdown", self._threads.stop)
-        self._batches = [
-            Batches(partial(self._in_thread, self._writer.write, server), reactor.callLater)
-            for server in range(len(self._shards))
-        ]
+        self._at_shutdown = reactor.addSystemEventTrigger("during", "shutdown", self._stop)
+        self._batches = [Batches(self._stored_by(delivery), reactor.callLater) for delivery in self._deliveries]
+
+    def _create(self) -> None:
+        """Create the schema; a job that is taken up again goes on without a database that is away."""
+        job = self.crawler.settings.get("JOBDIR")
+        if not (job and self._folder.is_dir() and not all(map(_answers, self._shards))):
+            self._shards.create()
+        if job:
+            self._folder.mkdir(parents=True, exist_ok=True)
+
+    def _begin(self) -> None:
+        for delivery in self._deliveries:
+            delivery.open()
+        if self._survey is not None:
+            record = beginning(self._survey, iso_time(time.time()), self._settings())
+            for delivery in self._deliveries:
+                delivery.deliver(record)
+
+    def _stored_by(self, delivery: Delivery) -> Callable[[list[SmtpItem]], Deferred[None]]:
+        return lambda items: self._in_thread(delivery.store, items)
+
+    def _stop(self) -> None:
+        for delivery in self._deliveries:
+            delivery.stop()
+        self._threads.stop()
 
     def _close(self) -> None:
         _reactor().removeSystemEventTrigger(self._at_shutdown)
         self._threads.stop()
         self._shards.dispose()
 
-    def _in_thread(self, function: Callable[..., None], *args: Any) -> Deferred[None]:
-        return deferToThreadPool(_reactor(), self._threads, function, *args)
+    def _in_thread(self, function: Callable[[T], R], argument: T) -> Deferred[R]:
+        return deferToThreadPool(_reactor(), self._threads, function, argument)
 
-    def _end(self, survey: str) -> None:
-        assert self.crawler.stats is not None  # noqa: S101 - Scrapy makes it before any pipeline
-        self._writer.write_tallies(survey, tallies(self.crawler.stats.get_stats()))
-        self._writer.end_survey(survey, iso_time(time.time()))
+    def _end(self, server: int) -> tuple[int, Path] | None:
+        """End the survey on one server; give what stays in its spool."""
+        delivery, stats = self._deliveries[server], self.crawler.stats
+        assert stats is not None  # noqa: S101 - Scrapy makes it before any pipeline
+        try:
+            if self._survey is not None:
+                counted = tallies(stats.get_stats())
+                delivery.deliver(self._writer.tallies(server, self._survey, counted))
+                delivery.deliver(End(self._survey, iso_time(time.time())))
+        except StoreError as error:
+            logger.error("Store: %s; the survey is not marked as finished", error)  # noqa: TRY400 - one line says it
+        return delivery.finish()
 
     def _settings(self) -> dict[str, object]:
         """Tell how the survey is made; databases by name, since their URLs hold passwords."""
         found = {setting.name: self.crawler.settings.get(setting.name) for setting in SETTINGS}
         return found | {"SMTPSURVEY_SHARDS": [shard.name for shard in self._shards]}
+
+
+def _answers(shard: Shard) -> bool:
+    try:
+        with shard.begin():
+            return True
+    except StoreError:
+        return False
 
 
 def _reactor() -> Any:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ROWS = 500
-"""Items a batch at most."""
+"""Items that are written without waiting for more."""
+MOST = 2000
+"""Items a batch at most: what gathered while the one before was written."""
 SECONDS = 0.2
 """The longest an item waits for others before its batch is due."""
 
@@ -47,7 +49,6 @@ class Batches:
         self._due = False
         self._timer: Any = None
         self._idle: list[Deferred[None]] = []
-        self._failing = False
 
     def add(self, item: SmtpItem) -> Deferred[None]:
         """Take an item; the Deferred fires when it is stored; its failure is a :class:`StoreError`."""
@@ -80,7 +81,7 @@ class Batches:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        batch, self._waiting = self._waiting[:ROWS], self._waiting[ROWS:]
+        batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
         self._writing = True
         self._due = bool(self._idle) or bool(self._waiting)  # those left have waited for the write before
         done = maybeDeferred(self._write, [item for item, _ in batch])
@@ -88,18 +89,13 @@ class Batches:
         done.addBoth(self._next)
 
     def _stored(self, _result: None, batch: list[tuple[SmtpItem, Deferred[None]]]) -> None:
-        if self._failing:
-            self._failing = False
-            logger.warning("Store: writes again")
         for _, stored in batch:
             stored.callback(None)
 
     def _failed(self, failure: Failure, batch: list[tuple[SmtpItem, Deferred[None]]]) -> None:
         message = str(failure.value)
-        if not self._failing:
-            self._failing = True
-            cause = None if isinstance(failure.value, StoreError) else failure.value
-            logger.error("Store: %s; items are lost until it writes again", message, exc_info=cause)
+        if not isinstance(failure.value, StoreError):
+            logger.error("Store: %d items are lost: %s", len(batch), message, exc_info=failure.value)
         for _, stored in batch:
             stored.errback(StoreError(message))  # one each: a traceback grows wherever it is raised
 

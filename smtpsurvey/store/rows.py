@@ -155,7 +155,7 @@ def _reply(
         return None, None
     reply: Reply | None = getattr(seen, name, None)
     raw = _written(item) if reply is None else reply.raw
-    if _text(item.code, raw) != item.text:
+    if (_text(item.code, raw) if reply is None else reply.text) != item.text:
         texts[name] = item.text
     return item.code, raw
 
