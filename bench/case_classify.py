@@ -1,4 +1,4 @@
-"""Naming the software of distinct greetings: how many a second, on one core, captures included."""
+"""Naming software: distinct greetings a second on one core, captures included, and what single verdicts cost."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 GREETINGS = 100_000
 MUST, AIM = 50_000.0, 100_000.0  # greetings a second
+VERDICTS = 100_000
+CACHED_MUST, SLOW_MUST = 0.3, 5_000.0  # microseconds
 
 
 def run_classify(bench: Bench) -> Iterator[Row]:
@@ -31,3 +33,20 @@ def run_classify(bench: Bench) -> Iterator[Row]:
     base, ours = (statistics.median(result[who] for result in results) for who in ("base", "ours"))
     load = f"{greetings:,} greetings, {results[0]['rules']} rules"
     yield Row("classify", load, f"re: {base:,.0f}/s", f"{ours:,.0f}/s", ours, "/s", MUST, AIM, at_least=True)
+    yield from _single(bench)
+
+
+def _single(bench: Bench) -> Iterator[Row]:
+    verdicts = bench.size(VERDICTS)
+    argv: list[Argument] = [ROOT / ".venv/bin/python", HERE / "verdicts.py", str(verdicts)]
+    results: list[dict[str, Any]] = [json.loads(measure(argv, ROOT).output) for _ in range(bench.runs)]
+    if wrong := results[0]["wrong"]:
+        raise BenchError(f"wrong verdicts: {'; '.join(wrong)}")
+    for name, load, must in (
+        ("cached", "the same greeting again", CACHED_MUST),
+        ("cached_hidden", "the same hidden host again", None),
+        ("hidden", f"{verdicts:,} hosts that hide, by behaviour", None),
+        ("slow", "64 KiB built to be slow, every text", SLOW_MUST),
+    ):
+        figure = statistics.median(result[name] for result in results)
+        yield Row("classify", load, "", f"{figure:,.2f} us", figure, "us", must)

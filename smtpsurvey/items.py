@@ -109,13 +109,23 @@ class TlsItem:
 
 @attrs.define(eq=False, slots=False)
 class Software:
-    """A verdict of the fingerprints: what runs there, by which rule, on which evidence."""
+    """A verdict of the fingerprints: what runs there, by which rule, on which evidence, how surely.
+
+    ``edition`` is also the name of the release (``2019 CU12``). ``cpe`` is a CPE 2.3 formatted string.
+    ``certainty`` is one of :class:`smtpsurvey.classify.rules.Certainty`; ``claims`` goes with
+    ``disputed`` and says which product the ``greeting`` names and which the ``behaviour``.
+    """
 
     vendor: str | None
     product: str
     version: str | None = None
     rule: str | None = None
     evidence: str | None = None
+    edition: str | None = None
+    os: str | None = None
+    cpe: str | None = None
+    certainty: str | None = None
+    claims: dict[str, str] | None = None
 
 
 class _Carrier:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -160,6 +161,15 @@ def test_an_item_that_has_nothing_gives_empty_texts_and_no_name() -> None:
     assert classifier_of(ACME).classify_item(item()) is None
 
 
+def test_where_ehlo_is_refused_the_reply_to_helo_is_read() -> None:
+    names = classifier_of(rule("helo", "{ ehlo = 'hi from Helo' }", ehlo="^hi from Helo$"))
+    for text in ("no", ""):
+        for greeting in ("Helo first", "Helo second"):
+            refused = item(greeting, ehlo=EhloItem(502, text), helo=ReplyItem(250, "hi from Helo"))
+            assert names.classify_item(item(greeting, ehlo=EhloItem(502, text))) is None
+            assert names.classify_item(refused).product == "Helo"
+
+
 def test_tls_extensions_and_certificate_are_evidence() -> None:
     inside = rule("inside", "{ tls_extensions = 'SIZE X' }", tls_extensions="^SIZE X$")
     cert = rule("cert", "{ certificate = 'O=Acme' }", certificate="O=Acme")
@@ -183,7 +193,98 @@ def test_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(10):
         assert names.classify_item(item(f"a ESMTP Acme {number}")).version == str(number)
         assert names.classify_item(item(f"hidden {number}")) is None
-        assert max(len(names._by_greeting), len(names._by_transcript)) <= 3
+        assert max(len(names._settled), len(names._by_transcript)) <= 3
+
+
+def ehlo(extensions: str, text: str = "mx.example.com") -> EhloItem:
+    return EhloItem(250, "\n".join([text, *extensions.split()]), dict.fromkeys(extensions.split(), ""))
+
+
+@pytest.mark.parametrize(
+    ("rules", "certainty"),
+    [
+        ([ACME], "certain"),
+        ([rule("acme", "{ quit = 'bye of Acme' }", quit="^bye of Acme$")], "likely"),
+        ([rule("acme", "{ quit = 'bye of Acme' }", quit="^bye of Acme$", certainty="certain")], "certain"),
+        ([rule("acme", "{ greeting = 'a', quit = 'bye of Acme' }", greeting="a", quit="Acme")], "likely"),
+        ([rule("acme", "{ greeting = 'a' }", greeting="a", certainty="likely")], "likely"),
+    ],
+)
+def test_what_names_itself_is_certain_and_what_only_behaves_so_is_likely(rules: list[str], certainty: str) -> None:
+    verdict = classifier_of(*rules).classify(Transcript("a ESMTP Acme 1.2", quit="bye of Acme"))
+    assert verdict is not None
+    assert (verdict.certainty, verdict.claims) == (certainty, None)
+
+
+def test_when_greeting_and_behaviour_contradict_the_greeting_wins_disputed_and_both_claims_are_kept() -> None:
+    names = classifier_of(ACME, BETA)
+    both = Transcript("a ESMTP Acme 1.2", quit="Beta says bye")
+    verdict = names.classify(both)
+    assert verdict is not None
+    assert (verdict.product, verdict.version, verdict.rule, verdict.evidence) == ("Acme", "1.2", "acme", "greeting")
+    assert verdict.certainty == "disputed"
+    assert verdict.claims == {"greeting": "Acme", "behaviour": "Beta"}
+    assert [match.rule.id for match in names.ranking(both)] == ["acme", "beta"]
+    assert names.ranking(Transcript()) == []
+
+
+def test_a_product_and_what_it_is_made_of_do_not_contradict() -> None:
+    sweet = rule("sweet", "{ greeting = 'sweet' }", greeting="^sweet$")
+    zimbra = sweet.replace('product = "Sweet"', 'product = "Zimbra"')
+    postfix = rule("pf", "{ quit = 'pf' }", quit="^pf$").replace('product = "Pf"', 'product = "Postfix"')
+    verdict = classifier_of(zimbra, postfix).classify(Transcript("sweet", quit="pf"))
+    assert verdict is not None
+    assert (verdict.vendor, verdict.product) == ("Zimbra", "Zimbra Collaboration")
+    assert (verdict.certainty, verdict.claims) == ("certain", None)
+
+
+def test_the_order_of_extensions_of_the_product_named_settles_it() -> None:
+    order = rule("acme-order", "{ extensions = 'SIZE ACME' }", extensions="^SIZE ACME$")
+    order = order.replace('product = "Acme-Order"', 'product = "Acme"')
+    names = classifier_of(ACME, BETA, order)
+    assert names.classify(Transcript("a ESMTP Acme 1.2", extensions="SIZE ACME", quit="Beta says bye")).claims is None
+    assert names.classify(Transcript("a ESMTP Acme 1.2", extensions="ACME SIZE", quit="Beta says bye")).claims
+
+
+def test_verdicts_of_items_do_not_depend_on_what_was_asked_before() -> None:
+    order = rule("acme-order", "{ extensions = 'SIZE ACME' }", extensions="^SIZE ACME$")
+    names = classifier_of(ACME, BETA, order.replace('product = "Acme-Order"', 'product = "Acme"'))
+    greeting, bye = "a ESMTP Acme 1.2", ReplyItem(221, "Beta says bye")
+    long = "x" * classifier.MAX_TEXT
+    items = [
+        item(greeting),
+        item(greeting, quit=bye),
+        item(greeting, ehlo=ehlo("SIZE")),
+        item(greeting, ehlo=ehlo("SIZE"), quit=bye),
+        item(greeting, ehlo=ehlo("SIZE ACME"), quit=bye),
+        item(greeting, ehlo=ehlo("SIZE ACME", long), quit=bye),
+        item("hidden", quit=bye),
+        item("hidden", ehlo=ehlo("SIZE"), quit=bye),
+        item("hidden", ehlo=ehlo("SIZE")),
+        item(greeting + long),
+    ]
+    expected = [names.classify(classifier.transcript_of(each)) for each in items]
+    for _ in range(3):
+        found = [names.classify_item(each) for each in items]
+        assert [verdict and attrs.asdict(verdict) for verdict in found] == [
+            verdict and attrs.asdict(verdict) for verdict in expected
+        ]
+    claims = {"greeting": "Acme", "behaviour": "Beta"}
+    assert [verdict and verdict.claims for verdict in expected] == [None, claims, None, claims, *[None] * 6]
+
+
+def test_constants_of_a_rule_and_names_of_builds_are_part_of_the_verdict() -> None:
+    fixed = rule("acme", "{ greeting = 'acme' }", greeting="^acme$", os="SunOS", edition="Plus", version="1")
+    verdict = classifier_of(fixed).classify(Transcript("acme"))
+    assert (verdict.version, verdict.edition, verdict.os, verdict.cpe) == ("1", "Plus", "Solaris", None)
+    exchange = "mx.example.com ESMTP Server (Microsoft Exchange Internet Mail Service 5.5.2653.13) ready"
+    verdict = BUILTIN.classify(Transcript(exchange))
+    assert (verdict.version, verdict.edition) == ("5.5.2653.13", "5.5 SP4")
+    assert verdict.cpe == "cpe:2.3:a:microsoft:exchange_server:5.5:sp4:*:*:*:*:*:*"
+    iis = (
+        "mx.example.com Microsoft ESMTP MAIL Service, Version: 8.5.9600.16384 ready at  Wed, 25 Nov 2026 02:37:00 +0000"
+    )
+    assert BUILTIN.classify(Transcript(iis)).os == "Windows Server 2012 R2"
 
 
 def test_only_the_first_characters_of_a_text_count() -> None:
@@ -194,8 +295,9 @@ def test_only_the_first_characters_of_a_text_count() -> None:
 
 @given(st.text(), st.text(), st.text())
 def test_any_text_gives_a_verdict_or_none(greeting: str, ehlo: str, quitting: str) -> None:
-    verdict = BUILTIN.classify(Transcript(greeting, ehlo=ehlo, quit=quitting))
-    assert verdict is None or verdict.product
+    transcript = Transcript(greeting, ehlo=ehlo, quit=quitting)
+    verdict = BUILTIN.classify(transcript)
+    assert bool(verdict) == bool(BUILTIN.ranking(transcript))
 
 
 def test_lone_surrogates_are_no_error() -> None:

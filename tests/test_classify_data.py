@@ -112,6 +112,37 @@ def test_qmail_is_named_by_greeting_and_replies_together() -> None:
         ),
         ("mail.protection.outlook.com.example.net ESMTP Postfix", "Postfix"),
         ("mx.google.com.example.net ESMTP Postfix", "Postfix"),
+        ("postfix.exim.sendmail.example.com ESMTP", None),
+        ("exim-4.96.example.com ESMTP ready", None),
+        ("mx.example.com ESMTP Exim4.96", None),
+        ("Exim 4.96", None),
+        ("ESMTP", None),
+        ("ESMTP Postfix", None),
+        ("220 mx.example.com ESMTP Postfix", None),
+        ('mx.example.com ESMTP "Postfix"', None),
+        ("mx.example.com ESMTP ready (this is not ESMTP Postfix)", None),
+        ("mx.example.com ESMTP Acme; compatible with Sendmail 8.14.4", None),
+        ("mx.example.com ESMTP Acme\nFormerly: mx.example.com ESMTP Exim 4.96", None),
+        ("mx.example.com ESMTP Acme gateway for Microsoft ESMTP MAIL Service ready at noon", None),
+        ("mx.example.com welcomes you to Microsoft Exchange", None),
+        ("mx.example.com Microsoft ESMTP MAIL Servicemen ready", None),
+        ("mx.example.com ESMTP HarakaX/3.0.3 ready", None),
+        ("mx.example.com ESMTP OpenSMTPD-like", None),
+        ("mx.example.com ESMTP MDaemonic 6.8.5; Mon", None),
+        ("mx.example.com ESMTP IceWarped 10.4.4;", None),
+        ("mx.example.com ESMTP Sendmailer", None),
+        ("mx.example.com ESMTP Postfixation", None),
+        ("aiosmtpd.example.com Python SMTP", None),
+        ("mx.example.com Pythonic SMTP 1.4.6", None),
+        ("pphosted.com.example.net ESMTP mfa-m0214089", None),
+        ("mimecast.com.example.net ESMTP; Sat, 27 Jul 2024 09:26:38 +0100 [x]", None),
+        ("mx.example.com ESMTP (not-a-barracuda)", None),
+        ("mx.example.com ESMTP Zimbra users welcome", None),
+        ("mx.example.com ESMTP qmail is not spoken here", None),
+        ("mx.example.com * ESMTP *", None),
+        ("mx.example.com SAP users: ESMTP service ready", None),
+        ("mx.example.com ESMTP Lyris", None),
+        ("mx.example.com V5.7 OpenVMS lovers ready at home", None),
         ("mx.example.com ESMTP", None),
         ("mx.example.com ESMTP ready", None),
         ("postfix.example.com ESMTP", None),
@@ -141,7 +172,7 @@ def test_a_greeting_that_only_looks_alike_fools_nobody(greeting: str, name: str 
     [
         POSTFIX._replace(quit="Bye", extensions="PIPELINING SIZE VRFY ETRN STARTTLS AUTH 8BITMIME"),
         POSTFIX._replace(extensions="", ehlo=""),
-        EXIM._replace(ehlo="mx.example.com", starttls_reply=""),
+        EXIM._replace(ehlo="mx.example.com", starttls_reply="", extensions="SIZE 8BITMIME PIPELINING STARTTLS HELP"),
         EXIM._replace(extensions="", ehlo="", starttls_reply=""),
         SENDMAIL._replace(extensions="SIZE"),
         SENDMAIL._replace(extensions=""),
@@ -159,9 +190,90 @@ def test_replies_that_many_share_name_nobody(transcript: Transcript) -> None:
     assert product(transcript) is None
 
 
-def test_when_greeting_and_behaviour_contradict_the_greeting_wins() -> None:
-    claim = "mx.example.com Microsoft ESMTP MAIL Service ready at Wed, 25 Nov 2026 02:37:00 +0000"
-    assert product(POSTFIX._replace(greeting=claim)) == "Exchange Server"
+CLAIMS = {
+    "Exchange Server": "mx.example.com Microsoft ESMTP MAIL Service ready at Wed, 25 Nov 2026 02:37:00 +0000",
+    "Postfix": "mx.example.com ESMTP Postfix",
+    "Exim": "mx.example.com ESMTP Exim 4.96 Wed, 25 Nov 2026 02:37:00 +0000",
+    "Sendmail": "mx.example.com ESMTP Sendmail 8.14.4/8.14.4; Wed, 25 Nov 2026 02:37:00 +0000",
+    "Domino": "mx.example.com ESMTP Service (HCL Domino Release 12.0.2) ready at Wed, 25 Nov 2026 02:37:00 +0000",
+}
+BEHAVIOURS = {
+    "Postfix": POSTFIX,
+    "Exim": EXIM,
+    "Sendmail": SENDMAIL,
+    "OpenSMTPD": OPENSMTPD,
+    "aiosmtpd": AIOSMTPD,
+    "smtp-server": NODEMAILER,
+}
+
+
+@pytest.mark.parametrize("said", CLAIMS)
+@pytest.mark.parametrize("shown", BEHAVIOURS)
+def test_when_greeting_and_behaviour_contradict_the_greeting_wins_and_both_are_kept(said: str, shown: str) -> None:
+    verdict = BUILTIN.classify(BEHAVIOURS[shown]._replace(greeting=CLAIMS[said]))
+    assert verdict is not None
+    assert verdict.product == said
+    if said == shown:
+        assert (verdict.certainty, verdict.claims) == ("certain", None)
+    else:
+        assert (verdict.certainty, verdict.claims) == ("disputed", {"greeting": said, "behaviour": shown})
+
+
+@pytest.mark.parametrize(
+    ("greeting", "behaviour", "name"),
+    [
+        ("mail.example.com ESMTP Postcow", POSTFIX, "mailcow"),
+        ("mx.example.com ESMTP Proxmox", POSTFIX, "Proxmox Mail Gateway"),
+        ("mx-01-eu-west-1.prod.hydra.sophos.com ESMTP", POSTFIX, "Sophos Email"),
+        ("mx.example.com ESMTP MailCleaner (Community Edition 2024) Wed, 25 Nov 2026 02:37:00", EXIM, "MailCleaner"),
+        (
+            "mx.example.com ESMTP Sendmail 8.13.8+Sun/8.13.8; Wed, 25 Nov 2009 02:37:00 GMT",
+            SENDMAIL,
+            "Sendmail for Solaris",
+        ),
+    ],
+)
+def test_what_is_made_of_a_product_behaves_like_it_without_dispute(
+    greeting: str, behaviour: Transcript, name: str
+) -> None:
+    verdict = BUILTIN.classify(behaviour._replace(greeting=greeting))
+    assert verdict is not None
+    assert (verdict.product, verdict.certainty, verdict.claims) == (name, "certain", None)
+
+
+@pytest.mark.parametrize("origin", read_rules("builtin"), ids=lambda origin: origin.rule.id)
+def test_no_example_contradicts_itself(origin: object) -> None:
+    for example in origin.rule.examples:
+        assert BUILTIN.match(example.transcript()).claims is None
+
+
+def test_what_is_offered_inside_tls_tells_where_the_plain_reply_says_little() -> None:
+    inside = POSTFIX.extensions.replace("STARTTLS ", "")
+    assert product(Transcript("mx.example.com ESMTP", "mx.example.com", "STARTTLS", tls_extensions=inside)) == "Postfix"
+    inside = EXIM.extensions.replace("STARTTLS ", "AUTH ")
+    assert product(Transcript("mx.example.com ESMTP", extensions="STARTTLS", tls_extensions=inside)) == "Exim"
+    inside = SENDMAIL.extensions.replace("STARTTLS ", "AUTH ")
+    assert product(Transcript(ehlo=SENDMAIL.ehlo, extensions="STARTTLS HELP", tls_extensions=inside)) == "Sendmail"
+    assert product(Transcript("mx.example.com ESMTP", tls_extensions="SIZE PIPELINING HELP")) is None
+
+
+@pytest.mark.parametrize(
+    ("greeting", "system"),
+    [
+        ("mx.example.com ESMTP Postfix (Debian/GNU)", "Debian"),
+        ("mx.example.com ESMTP Postfix (Ubuntu)", "Ubuntu"),
+        ("mx.example.com ESMTP Sendmail 8.17.1.9/8.17.1.9/Debian-2+deb12u2; Wed, 25 Nov 2026 02:37:00 GMT", "Debian"),
+        ("mx.example.com ESMTP Sendmail 8.14.4/8.14.4/Debian-2ubuntu2.1; Wed, 25 Nov 2015 02:37:00 GMT", "Ubuntu"),
+        ("mx.example.com ESMTP Sendmail 8.13.8+Sun/8.13.8; Wed, 25 Nov 2009 02:37:00 GMT", "Solaris"),
+        ("mx.example.com ESMTP Sendmail 8.14.4/8.14.4; Wed, 25 Nov 2026 02:37:00 +0000", None),
+        (
+            "mx.example.com Microsoft ESMTP MAIL Service, Version: 7.5.7601.17514 ready at  Wed, 25 Nov 2015",
+            "Windows Server 2008 R2",
+        ),
+    ],
+)
+def test_the_operating_system_is_kept_under_its_one_name(greeting: str, system: str | None) -> None:
+    assert BUILTIN.classify(Transcript(greeting)).os == system
 
 
 def test_exchange_2003_is_told_from_the_smtp_service_it_runs_on() -> None:
@@ -172,4 +284,6 @@ def test_exchange_2003_is_told_from_the_smtp_service_it_runs_on() -> None:
     exchange = plain.replace("OK", "X-EXPS X-EXPS=LOGIN AUTH AUTH=LOGIN X-LINK2STATE XEXCH50 OK")
     assert product(Transcript(greeting, extensions=plain)) == "IIS SMTP Service"
     verdict = BUILTIN.classify(Transcript(greeting, extensions=exchange))
-    assert (verdict.product, verdict.version, verdict.evidence) == ("Exchange Server", "6.0.3790.4675", "combined")
+    assert (verdict.product, verdict.evidence, verdict.certainty) == ("Exchange Server", "combined", "certain")
+    # The version shown is that of Windows, not of Exchange.
+    assert (verdict.version, verdict.edition, verdict.os) == (None, "2003", "Windows Server 2003")

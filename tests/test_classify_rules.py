@@ -47,6 +47,7 @@ def test_the_builtin_rules_are_read_file_by_file_in_the_order_of_names() -> None
     names = [origin.file for origin in read_rules("builtin")]
     assert names == sorted(names)
     assert "builtin mta.toml" in names
+    assert not {"builtin names.toml", "builtin releases.toml"} & set(names)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +81,11 @@ def test_the_builtin_rules_are_read_file_by_file_in_the_order_of_names() -> None
             changed("vendor =", "version = '3'\nvendor ="),
             "my.toml: rule acme: it has both a constant version and one to capture",
         ),
+        (
+            changed("vendor =", "edition = 'Pro'\nquit = 'Acme (?P<edition>x)'\nvendor ="),
+            "my.toml: rule acme: it has both a constant edition and one to capture",
+        ),
+        (changed("vendor =", "certainty = 'maybe'\nvendor ="), "my.toml: rule acme: Invalid enum value 'maybe'"),
         (
             changed("vendor =", "quit = 'Acme (?P<version>x)'\nvendor ="),
             "my.toml: rule acme: a capture is named twice",

@@ -7,9 +7,10 @@ all of which must match (``docs/usage/fingerprints.md``).
 from __future__ import annotations
 
 import tomllib
+from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 import re2
@@ -17,7 +18,19 @@ import re2
 from smtpsurvey.errors import SurveyError
 
 BUILTIN = "builtin"
+NAMES, RELEASES = "names.toml", "releases.toml"
+"""The files of ``data`` that hold no rules, but the tables of :mod:`smtpsurvey.classify.names`."""
 CAPTURES = frozenset({"version", "host", "os", "edition"})
+CONSTANTS = ("version", "os", "edition")
+"""What a rule may say of all that it matches, in place of a capture."""
+
+
+class Certainty(StrEnum):
+    """How sure a verdict is."""
+
+    CERTAIN = "certain"  # the server names itself, in its greeting or another reply
+    LIKELY = "likely"  # it names nothing, but behaves as this product alone does
+    DISPUTED = "disputed"  # its greeting names one product, its behaviour is that of another
 
 
 class RulesError(SurveyError):
@@ -28,9 +41,9 @@ class Transcript(NamedTuple):
     r"""The texts of one conversation that rules read; an empty one was not seen, and matches no rule.
 
     ``greeting``, ``starttls_reply`` and ``quit`` are replies without codes, lines joined with
-    ``\n``. ``ehlo`` is the first line of the reply to EHLO. ``extensions`` holds the keywords of
-    its other lines in the order sent, one blank between; ``tls_extensions`` those of the EHLO
-    inside TLS. ``certificate`` is subject, line feed, issuer.
+    ``\n``. ``ehlo`` is the first line of the reply to EHLO, or to HELO where EHLO was refused;
+    ``extensions`` holds the keywords of its other lines in the order sent, one blank between,
+    ``tls_extensions`` those of the EHLO inside TLS. ``certificate`` is subject, line feed, issuer.
     """
 
     greeting: str = ""
@@ -81,15 +94,28 @@ class Example(Patterns, frozen=True, kw_only=True):
 
 
 class Rule(Patterns, frozen=True, kw_only=True):
-    """One fingerprint. Where several match, the highest ``priority`` wins, then the one read first."""
+    """One fingerprint. Where several match, the highest ``priority`` wins, then the one read first.
+
+    ``certainty`` left out means ``certain`` for a rule on the greeting alone, ``likely`` for any other.
+    """
 
     id: Annotated[str, msgspec.Meta(pattern="^[a-z0-9][a-z0-9-]*$")]
     product: _Text
     vendor: _Text | None = None
     priority: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 100
     version: _Text | None = None
+    os: _Text | None = None
+    edition: _Text | None = None
+    certainty: Literal["certain", "likely"] | None = None
     source: _Text
     examples: Annotated[tuple[Example, ...], msgspec.Meta(min_length=1)]
+
+    @property
+    def sure(self) -> Certainty:
+        """How sure a verdict of this rule is, by itself."""
+        if self.certainty is not None:
+            return Certainty(self.certainty)
+        return Certainty.CERTAIN if list(self.given()) == ["greeting"] else Certainty.LIKELY
 
 
 class _RuleFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -112,7 +138,9 @@ def read_rules(source: str) -> list[Origin]:
     if source == BUILTIN:
         folder = files("smtpsurvey.classify") / "data"
         texts = {
-            f"builtin {entry.name}": entry.read_bytes() for entry in folder.iterdir() if entry.name.endswith(".toml")
+            f"builtin {entry.name}": entry.read_bytes()
+            for entry in folder.iterdir()
+            if entry.name.endswith(".toml") and entry.name not in (NAMES, RELEASES)
         }
     else:
         try:
@@ -164,8 +192,9 @@ def _check(origin: Origin) -> None:
         raise origin.error(f"unknown capture {min(unknown)}: use {', '.join(sorted(CAPTURES))}")
     if len(names) != len(set(names)):
         raise origin.error("a capture is named twice")
-    if origin.rule.version is not None and "version" in names:
-        raise origin.error("it has both a constant version and one to capture")
+    for name in CONSTANTS:
+        if getattr(origin.rule, name) is not None and name in names:
+            raise origin.error(f"it has both a constant {name} and one to capture")
 
 
 def compile_pattern(origin: Origin, pattern: str) -> re2._Regexp:

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from smtpsurvey.classify import Classifier
+from smtpsurvey.classify.load import load
 from smtpsurvey.items import SmtpItem
 from smtpsurvey.outcomes import Outcome
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
+    from smtpsurvey.classify.foreign import RuleSet
+
 
 class ClassifyPipeline:
     """Sets ``item.software`` by the rule sets of ``SMTPSURVEY_FINGERPRINTS`` (docs/usage/fingerprints.md)."""
 
-    def __init__(self, classifier: Classifier) -> None:
-        """Name software with ``classifier``."""
-        self.classifier = classifier
+    def __init__(self, rules: RuleSet) -> None:
+        """Name software by ``rules``."""
+        self.rules = rules
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
         """Load the rule sets; :class:`~smtpsurvey.classify.RulesError` names what is wrong with one."""
-        return cls(Classifier.load(crawler.settings.getlist("SMTPSURVEY_FINGERPRINTS")))
+        return cls(load(crawler.settings.getlist("SMTPSURVEY_FINGERPRINTS")))
 
     def process_item(self, item: Any) -> Any:
         """Name the software of an :class:`SmtpItem` with a greeting; leave every other item alone."""
         if isinstance(item, SmtpItem) and item.outcome == Outcome.OK:
-            item.software = self.classifier.classify_item(item)
+            item.software = self.rules.classify_item(item)
         return item
