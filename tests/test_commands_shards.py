@@ -160,7 +160,7 @@ def test_an_interrupt_is_one_line(
     def interrupt(*_args: Any, **_kw: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("smtpsurvey.commands.shards.Rebalance.run", interrupt)
+    monkeypatch.setattr("smtpsurvey.store.rebalance.Rebalance.run", interrupt)
     assert scrapy(urls[:2], "rebalance", "--to", ",".join(urls)) == 130
     assert capsys.readouterr() == ("", "shards: broken off; run it again to go on\n")
 

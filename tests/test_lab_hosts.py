@@ -8,9 +8,10 @@ from collections import Counter
 
 import pytest
 
+from smtpsurvey.lab import LabError
 from smtpsurvey.lab.behaviours import NASTY
 from smtpsurvey.lab.certificates import Pool, make_pool
-from smtpsurvey.lab.hosts import DOMAINS, Host, LabError, Plan, Settler, draw_addresses
+from smtpsurvey.lab.hosts import DOMAINS, Host, Plan, Settler, draw_addresses
 from smtpsurvey.lab.market import load_market
 from smtpsurvey.lab.truth import truth_of
 

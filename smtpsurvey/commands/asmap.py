@@ -6,15 +6,10 @@ import sys
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from scrapy.commands import ScrapyCommand
 from scrapy.exceptions import UsageError
 
 from smtpsurvey.admission import AdmissionError
-from smtpsurvey.admission.asmap import AsMap
-from smtpsurvey.admission.asmap_build import read_all, write_map
-from smtpsurvey.admission.exclusions import Exclusions, networks_of
-from smtpsurvey.admission.optout import read_optout
-from smtpsurvey.admission.reserved import SPECIAL_PURPOSE
+from smtpsurvey.command import SurveyCommand
 
 if TYPE_CHECKING:
     import argparse
@@ -23,10 +18,8 @@ if TYPE_CHECKING:
 TOLD = 100  # bad lines shown one by one; the rest is counted
 
 
-class Command(ScrapyCommand):
+class Command(SurveyCommand):
     """Builds AS maps from lists of announced prefixes, and looks addresses up."""
-
-    requires_crawler_process = False
 
     def syntax(self) -> str:
         """Return the arguments."""
@@ -64,11 +57,13 @@ class Command(ScrapyCommand):
                 case _:
                     raise UsageError("say 'build IN... --out FILE' or 'lookup ADDRESS...'")
         except AdmissionError as error:
-            self._fail(str(error))
+            self.fail(error)
 
     def _build(self, paths: list[str], out: str | None) -> None:
         if not out:
             raise UsageError("build needs --out FILE")
+        from smtpsurvey.admission.asmap_build import read_all, write_map
+
         bad = 0
 
         def tell(line: str) -> None:
@@ -81,14 +76,18 @@ class Command(ScrapyCommand):
         if bad > TOLD:
             print(f"... and {bad - TOLD} more bad lines", file=sys.stderr)
         if not announced:
-            self._fail(f"no announced prefix in {', '.join(paths)} ({bad} bad lines); {out} not written")
+            self.fail(f"no announced prefix in {', '.join(paths)} ({bad} bad lines); {out} not written")
             return
         built = write_map(announced, out)
         print(f"{out}: {built.prefixes} prefixes of {built.ases} ASes, {bad} bad lines, {built.size / 1e6:.1f} MB")
 
     def _lookup(self, addresses: Iterable[str], path: str | None) -> None:
-        settings = self.settings
-        assert settings is not None  # noqa: S101 -- Scrapy sets it before it runs a command
+        from smtpsurvey.admission.asmap import AsMap
+        from smtpsurvey.admission.exclusions import Exclusions, networks_of
+        from smtpsurvey.admission.optout import read_optout
+        from smtpsurvey.admission.reserved import SPECIAL_PURPOSE
+
+        settings = self.given
         path = path or settings.get("SMTPSURVEY_AS_MAP")
         if not path:
             raise UsageError("lookup needs --map FILE or the setting SMTPSURVEY_AS_MAP")
@@ -103,7 +102,7 @@ class Command(ScrapyCommand):
                 out = opted_out.of_target(ip, None) or opted_out.of_origins(found.origins)
                 special = reserved.of_target(ip, None)
             except (ValueError, OSError):
-                self._fail(f"{text!r} is no IPv4 or IPv6 address")
+                self.fail(f"{text!r} is no IPv4 or IPv6 address")
                 continue
             ases = ",".join(f"AS{asn}" for asn in found.origins)
             print(
@@ -115,7 +114,3 @@ class Command(ScrapyCommand):
                 f"reserved: {special or 'no'}",
                 sep="\t",
             )
-
-    def _fail(self, reason: str) -> None:
-        print(f"asmap: {reason}", file=sys.stderr)
-        self.exitcode = 1

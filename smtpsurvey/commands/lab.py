@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from scrapy.commands import ScrapyCommand
 from scrapy.exceptions import UsageError
 
-from smtpsurvey.lab.certificates import make_pool
-from smtpsurvey.lab.check import Comparison, RecordsError, compare, read_records
-from smtpsurvey.lab.hosts import DOMAINS, LabError, Plan, Settler, draw_addresses
-from smtpsurvey.lab.market import MarketError, load_market
-from smtpsurvey.lab.server import raise_descriptor_limit, run
-from smtpsurvey.lab.truth import write_targets, write_truth
+from smtpsurvey.command import SurveyCommand
+from smtpsurvey.errors import SurveyError
+from smtpsurvey.lab import LIVE_SHARE, NASTY_SHARE, LabError
 
 if TYPE_CHECKING:
     import argparse
 
+    from smtpsurvey.lab.check import Comparison
+
 MISMATCHES_SHOWN = 20
-USUAL = Plan(hosts=1, seed=1)
 
 
-class Command(ScrapyCommand):
+class Command(SurveyCommand):
     """Serve the lab, or check a feed against its truth."""
-
-    requires_crawler_process = False
-    default_settings: ClassVar[dict[str, Any]] = {"LOG_ENABLED": False}
 
     def syntax(self) -> str:
         """Arguments."""
@@ -57,13 +50,11 @@ class Command(ScrapyCommand):
         group.add_argument("--hosts", type=int, metavar="N", help="addresses in all")
         group.add_argument("--seed", type=int, default=1, help="draws everything but the certificates (default 1)")
         group.add_argument("--port", type=int, default=2525, help="port of every server (default 2525)")
-        group.add_argument("--live", type=float, default=USUAL.live, help="share that listens (default %(default)s)")
+        group.add_argument("--live", type=float, default=LIVE_SHARE, help="share that listens (default %(default)s)")
         group.add_argument(
-            "--nasty", type=float, default=USUAL.nasty, help="share of those that misbehave (default %(default)s)"
+            "--nasty", type=float, default=NASTY_SHARE, help="share of those that misbehave (default %(default)s)"
         )
-        group.add_argument(
-            "--hidden", type=float, default=USUAL.hidden, help="share that hides its name (default %(default)s)"
-        )
+        group.add_argument("--hidden", type=float, default=0.0, help="share that hides its name (default %(default)s)")
         group.add_argument("--market", type=Path, metavar="FILE", help="TOML of products, instead of the lab's own")
         group.add_argument("--targets", type=Path, metavar="FILE", help="write the target list")
         group.add_argument("--truth", type=Path, metavar="FILE", help="write (or with check, read) the truth")
@@ -80,20 +71,22 @@ class Command(ScrapyCommand):
                 self._check(opts)
             else:
                 self._serve(opts)
-        except (LabError, MarketError, RecordsError) as error:
-            self._fail(str(error))
+        except SurveyError as error:
+            self.fail(error)
         except OSError as error:
-            self._fail(f"{error.filename}: {error.strerror}")
-
-    def _fail(self, reason: str) -> None:
-        print(f"lab: {reason}", file=sys.stderr)
-        self.exitcode = 1
+            self.fail(f"{error.filename}: {error.strerror}")
 
     def _serve(self, opts: argparse.Namespace) -> None:
         if opts.hosts is None:
             raise UsageError("--hosts says how many addresses the Internet has")
         if not 0 < opts.port < 1 << 16:
             raise LabError(f"--port: {opts.port} is not in 1-65535")
+        from smtpsurvey.lab.certificates import make_pool
+        from smtpsurvey.lab.hosts import DOMAINS, Plan, Settler, draw_addresses
+        from smtpsurvey.lab.market import load_market
+        from smtpsurvey.lab.server import raise_descriptor_limit, run
+        from smtpsurvey.lab.truth import write_targets, write_truth
+
         plan = Plan(opts.hosts, opts.seed, opts.live, opts.nasty, opts.hidden)
         market = load_market(opts.market)
         targets, live = draw_addresses(plan)
@@ -113,6 +106,8 @@ class Command(ScrapyCommand):
     def _check(self, opts: argparse.Namespace) -> None:
         if opts.truth is None or opts.feed is None:
             raise UsageError("check needs --truth FILE and --feed FILE")
+        from smtpsurvey.lab.check import compare, read_records
+
         truth = read_records(opts.truth, "ip", "port", "outcome", "vendor", "product", "named", "hidden")
         result = compare(truth, read_records(opts.feed, "ip", "port"))
         _show(result, Console(highlight=False))

@@ -5,41 +5,34 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 import msgspec
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
-from scrapy.commands import ScrapyCommand
 from scrapy.exceptions import UsageError
 
+from smtpsurvey.command import SurveyCommand
 from smtpsurvey.errors import SurveyError
 from smtpsurvey.report.text import shown, visible
 from smtpsurvey.store import StoreError
-from smtpsurvey.store.migrations import VERSION
-from smtpsurvey.store.rebalance import Rebalance
-from smtpsurvey.store.shards import Shards
-from smtpsurvey.store.spool import claim, folder_of, replay_all
-from smtpsurvey.store.status import ShardStatus, look, skew
-from smtpsurvey.store.verify import verify
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
     from pathlib import Path
 
+    from smtpsurvey.store.shards import Shards
     from smtpsurvey.store.spool import Spool
+    from smtpsurvey.store.status import ShardStatus
     from smtpsurvey.store.verify import Findings
 
 INTERRUPTED = 130  # what a shell makes of Ctrl-C
 
 
-class Command(ScrapyCommand):
+class Command(SurveyCommand):
     """Looks after the databases of SMTPSURVEY_SHARDS."""
-
-    requires_crawler_process = False
-    default_settings: ClassVar[dict[str, Any]] = {"LOG_ENABLED": False}
 
     def syntax(self) -> str:
         """Return the arguments."""
@@ -82,19 +75,22 @@ class Command(ScrapyCommand):
         try:
             actions[args[0]](opts)
         except SurveyError as error:
-            print(f"shards: {visible(str(error))}", file=sys.stderr)
-            self.exitcode = 1
+            self.fail(error)
         except KeyboardInterrupt:
             print("shards: broken off; run it again to go on", file=sys.stderr)
             self.exitcode = INTERRUPTED
 
     def _init(self, _opts: argparse.Namespace) -> None:
+        from smtpsurvey.store.migrations import VERSION
+
         with self._shards() as shards:
             shards.prepare(upgrade=True)
             for name in shards.names:
                 print(f"{name}: {len(shards.schema.observations)} tables of observations, schema version {VERSION}")
 
     def _status(self, opts: argparse.Namespace) -> None:
+        from smtpsurvey.store.status import look, skew
+
         with self._shards() as shards:
             found = look(shards)
             spooled = {shard.name: waiting(shards, shard.name, self._spool()) for shard in shards}
@@ -109,6 +105,8 @@ class Command(ScrapyCommand):
             _show_status(found, spooled)
 
     def _verify(self, opts: argparse.Namespace) -> None:
+        from smtpsurvey.store.verify import verify
+
         with self._shards() as shards:
             found = verify(shards)
         self.exitcode = int(found.problems > 0)
@@ -118,6 +116,8 @@ class Command(ScrapyCommand):
             _show_findings(found)
 
     def _rebalance(self, opts: argparse.Namespace) -> None:
+        from smtpsurvey.store.rebalance import Rebalance
+
         folder = self._spool()
         if not opts.force and any(folder.glob("*.spool")):
             raise StoreError(f"{folder}: rows wait there to be written; run `scrapy shards replay` first")
@@ -134,28 +134,31 @@ class Command(ScrapyCommand):
         print(f"set SMTPSURVEY_SHARDS to the new list now: {', '.join(done.to)}")
 
     def _replay(self, _opts: argparse.Namespace) -> None:
+        from smtpsurvey.store.spool import replay_all
+
         with self._shards() as shards:
             shards.create()
             for name, rows in replay_all(shards, self._spool()).items():
                 print(f"{name}: {rows:,} rows written")
 
     def _shards(self) -> AbstractContextManager[Shards]:
+        from smtpsurvey.store.shards import Shards
+
         return closed(Shards(self._urls(), self._tables()))
 
     def _urls(self) -> list[str]:
-        assert self.settings is not None  # noqa: S101 - Scrapy sets it before it runs a command
-        urls = [str(url) for url in self.settings.getlist("SMTPSURVEY_SHARDS") if str(url).strip()]
+        urls = self.databases()
         if not urls:
             raise StoreError("SMTPSURVEY_SHARDS is empty: there is no database")
         return urls
 
     def _tables(self) -> int:
-        assert self.settings is not None  # noqa: S101 - as above
-        return self.settings.getint("SMTPSURVEY_TABLES_PER_SHARD", 1)
+        return self.given.getint("SMTPSURVEY_TABLES_PER_SHARD")
 
     def _spool(self) -> Path:
-        assert self.settings is not None  # noqa: S101 - as above
-        return folder_of(self.settings)
+        from smtpsurvey.store.spool import folder_of
+
+        return folder_of(self.given)
 
 
 @contextmanager
@@ -169,6 +172,8 @@ def closed(shards: Shards) -> Iterator[Shards]:
 
 def waiting(shards: Shards, name: str, folder: Path) -> int:
     """Count the rows that wait in the spool files of a shard; those that a running crawl has open are its own."""
+    from smtpsurvey.store.spool import claim
+
     claimed: list[Spool] = []
     try:
         while (spool := claim(folder, name, shards.schema, create=False)) is not None:
@@ -186,6 +191,8 @@ def _print_json(value: object) -> None:
 
 
 def _show_status(found: list[ShardStatus], spooled: dict[str, int]) -> None:
+    from smtpsurvey.store.status import skew
+
     console = Console(highlight=False, markup=False)
     table = Table()
     for column in ("database", "state", "schema", "rows", "skew", "size", "spooled"):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import msgspec
 
+from smtpsurvey.lab import LabError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
@@ -33,7 +35,7 @@ _WHOLE_GREETING = ("greeting_code", "greeting")
 _DEAD = ("refused", "excluded")
 
 
-class RecordsError(ValueError):
+class RecordsError(LabError):
     """A file of JSON lines that cannot be read; the message names file, line and reason."""
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from smtpsurvey.lab import LIVE_SHARE, NASTY_SHARE, LabError
 from smtpsurvey.lab.behaviours import NASTY, POLITE, Behaviour
 from smtpsurvey.lab.certificates import server_context
 from smtpsurvey.lab.market import Product, render
@@ -52,10 +53,6 @@ _MODERN_TLS = ("TLSv1.2", "TLSv1.3")
 
 Address = tuple[str, str | None]
 """An IPv4 address and the name that the target list gives it, if any."""
-
-
-class LabError(ValueError):
-    """A lab that cannot be made as asked; the message says why."""
 
 
 @attrs.frozen(eq=False)
@@ -106,8 +103,8 @@ class Plan:
 
     hosts: int
     seed: int
-    live: float = 0.016
-    nasty: float = 0.05
+    live: float = LIVE_SHARE
+    nasty: float = NASTY_SHARE
     hidden: float = 0.0
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from smtpsurvey.lab import LabError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from importlib.resources.abc import Traversable
@@ -17,7 +19,7 @@ PLACEHOLDERS = ("host", "version", "date", "stamp", "id", "number", "client", "c
 TLS_VERSIONS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 
 
-class MarketError(ValueError):
+class MarketError(LabError):
     """A market file that cannot be used; the message names file and reason."""
 
 

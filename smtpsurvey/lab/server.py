@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from smtpsurvey.lab.hosts import LabError
+from smtpsurvey.lab import LabError
 from smtpsurvey.lab.session import Tally
 
 if TYPE_CHECKING:
