@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PREFIXES = 2_000
 IN_EACH = 20
 RATE = 5  # targets a second in one /24
-BURST = 1 + 0.1 * RATE  # one, and what comes together while a timer is 0.1 s late
+BURST = 1 + 0.1 * RATE  # one, and what comes together when a timer and the packets are 0.05 s late each
 CLOCK_ERROR = 0.02  # seconds: the kernel's clock ticks, and both ends of a span are cut to milliseconds
 SILENCE_MUST, SILENCE_AIM = 1.0, 0.5  # seconds without any new connection
 

@@ -4,7 +4,8 @@ Each bucket is the generic cell rate algorithm (ITU-T I.371, the "virtual schedu
 number, the time from which the next token is there. Over any time of ``t`` seconds a bucket
 releases at most ``burst + rate * t`` targets, with ``burst = 1 + rate * SLACK``. SLACK is as late
 as a timer may be without loss of throughput; it is short, so that a slow bucket releases one
-target at a time, evenly spaced.
+target at a time, evenly spaced. From its token to its packet a target may take as long again, so
+that a network sees ``1 + rate * 2 * SLACK`` at a time, at most.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-SLACK = 0.1  # seconds
+SLACK = 0.05  # seconds
 FORGET_ABOVE = 4096  # buckets kept before full ones are looked for
 
 EVERYONE = "everyone"  # the key of the one bucket that counts all targets
