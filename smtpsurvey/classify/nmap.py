@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from smtpsurvey.classify import names
 from smtpsurvey.classify.classifier import MAX_CACHED
 from smtpsurvey.classify.dialects import Dialect, PatternError
 from smtpsurvey.classify.foreign import (
@@ -169,6 +170,8 @@ def _software(rule: ForeignRule, said: dict[str, str]) -> Software | None:
     product = said.get("product")
     if product is None:
         return None
+    if names.canonical(None, product).product == product:  # not in the table with nmap's addition
+        product = product.removesuffix(" smtpd")
     return rule.names(Said(None, product, said.get("version"), said.get("os")), Evidence.GREETING)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Self
 
 from smtpsurvey.classify.load import load
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
     from smtpsurvey.classify.foreign import RuleSet
+
+logger = logging.getLogger(__name__)
 
 
 class ClassifyPipeline:
@@ -24,7 +27,12 @@ class ClassifyPipeline:
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
         """Load the rule sets; :class:`~smtpsurvey.classify.RulesError` names what is wrong with one."""
-        return cls(load(crawler.settings.getlist("SMTPSURVEY_FINGERPRINTS")))
+        rules = load(crawler.settings.getlist("SMTPSURVEY_FINGERPRINTS"))
+        for skipped in rules.skipped:
+            logger.warning("%s", skipped)
+        if rules.skipped:
+            logger.warning("Rules left out: %d", len(rules.skipped))
+        return cls(rules)
 
     def process_item(self, item: Any) -> Any:
         """Name the software of an :class:`SmtpItem` with a greeting; leave every other item alone."""
