@@ -50,6 +50,7 @@ class ListFeed:
     ) -> None:
         """Open the list; what the ledger says is done is passed over. Raises :class:`TargetsError`."""
         self._ledger = ledger
+        self._estimate: int | None = None
         self._options = options
         self._resolver = resolver
         self._stats = stats
@@ -68,13 +69,16 @@ class ListFeed:
         try:
             block = await self._end_reading(self._begin_reading())
             while block:
+                fraction = self.reader.fraction
                 upcoming = self._begin_reading()
                 entries = self.lines.feed(block)
                 if first:
                     first, entries = False, _checked(entries, check)
                 await maybe_deferred_to_future(prober.consume(self._entries(entries)))
+                self._estimate = int(self.lines.targets / fraction) if fraction else None
                 block = await self._end_reading(upcoming)
             await maybe_deferred_to_future(prober.consume(self._entries(self.lines.finish())))
+            self._estimate = self.lines.targets
         except TargetsError as error:
             failure = error
         finally:
@@ -89,9 +93,8 @@ class ListFeed:
             raise failure
 
     def estimate(self) -> int | None:
-        """Give the number of targets of the whole list, estimated from the part of its bytes that is read."""
-        fraction = self.reader.fraction
-        return None if not fraction else int(self.lines.targets / fraction)
+        """Give the number of targets of the whole list, estimated from the blocks taken so far; ``None`` before."""
+        return self._estimate
 
     def _begin_reading(self) -> Deferred[bytes | TargetsError]:
         """Read the next block in a thread; an error waits until it is looked at."""
