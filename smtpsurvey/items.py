@@ -112,7 +112,7 @@ class Software:
     """A verdict of the fingerprints: what runs there, by which rule, on which evidence, how surely.
 
     ``edition`` is also the name of the release (``2019 CU12``). ``cpe`` is a CPE 2.3 formatted string.
-    ``certainty`` is one of :class:`smtpsurvey.classify.rules.Certainty`; ``claims`` goes with
+    ``certainty`` is one of :class:`smtpsurvey.outcomes.Certainty`; ``claims`` goes with
     ``disputed`` and says which product the ``greeting`` names and which the ``behaviour``.
     """
 

@@ -96,6 +96,14 @@ class TrustError(StrEnum):
     WEAK = "weak"
 
 
+class Certainty(StrEnum):
+    """How sure a verdict is."""
+
+    CERTAIN = "certain"  # the server names itself, in its greeting or another reply
+    LIKELY = "likely"  # it names nothing, but behaves as this product alone does
+    DISPUTED = "disputed"  # its greeting names one product, its behaviour is that of another
+
+
 class Evidence(StrEnum):
     """The field a software verdict rests on."""
 

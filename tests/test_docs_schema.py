@@ -47,6 +47,7 @@ LISTS = {
     ("TlsItem", "error"): "TlsError",
     ("TlsItem", "trust_error"): "TrustError",
     ("Software", "evidence"): "Evidence",
+    ("Software", "certainty"): "Certainty",
 }
 JSON_TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
 

@@ -42,6 +42,9 @@ def test_an_item_as_it_should_be_is_not_touched(item: SmtpItem) -> None:
         ("interrupted", Interruption("hello", "reset"), "interrupted.stage cannot be 'hello'"),
         ("interrupted", Interruption("quit", "bored"), "interrupted.reason cannot be 'bored'"),
         ("software", Software(None, "Postfix", evidence="smell"), "software.evidence cannot be 'smell'"),
+        ("software.certainty", "sure", "software.certainty cannot be 'sure'"),
+        ("software.cpe", "cpe:2.3:a:x", "software.cpe cannot be 'cpe:2.3:a:x'"),
+        ("software.claims", {"greeting": "Exim"}, "software.claims cannot be"),
         ("greeting", ReplyItem(1000, ""), "code cannot be '1000'"),
         ("quit", ReplyItem(-1, ""), "code cannot be '-1'"),
         ("tls.error", "bad", "tls.error cannot be 'bad'"),
@@ -101,3 +104,11 @@ def test_a_label_that_cannot_be_a_key_is_refused(text: str) -> None:
 
 def test_any_other_label_will_do() -> None:
     assert label("2026-11 'x' \N{SNOWMAN}") == "2026-11 'x' \N{SNOWMAN}"
+
+
+def test_a_disputed_verdict_is_one() -> None:
+    item = full()
+    assert item.software is not None
+    item.software.cpe = r"cpe:2.3:a:post\:fix:postfix:3.8:*:*:*:*:*:*:*"
+    item.software.certainty, item.software.claims = "disputed", {"greeting": "Exim", "behaviour": "Postfix"}
+    assert checked(item) is item

@@ -73,7 +73,8 @@ def definitions(shards: Shards) -> dict[str, str]:
 def first_version(shards: Shards) -> None:
     """Make the tables as they were before databases told their version."""
     schema = shards.schema
-    old = [table for table in schema.metadata.sorted_tables if table.name != "store"]
+    later = {"store", "classifications", "verdicts"}
+    old = [table for table in schema.metadata.sorted_tables if table.name not in later]
     with shards[0].begin() as connection:
         schema.metadata.create_all(connection, old)
         connection.execute(insert(schema.surveys), {"label": "old", "started": "2026", "settings": "{}"})
@@ -133,6 +134,20 @@ def test_a_creation_that_was_broken_off_is_completed(shards: Shards) -> None:
     assert about(shards, "version") == str(VERSION)
 
 
+def test_the_second_version_gets_the_tables_of_verdicts_and_keeps_its_rows(shards: Shards) -> None:
+    first_version(shards)
+    with shards[0].begin() as connection:
+        shards.schema.store.create(connection)
+        record(connection, shards.schema, "version", "2")
+    with pytest.raises(StoreError, match=f"schema version 2, {VERSION} is needed: run `scrapy shards init`"):
+        shards.create()
+    assert not {"classifications", "verdicts"} & tables(shards)
+    shards.prepare(upgrade=True)
+    assert {"classifications", "verdicts"} < tables(shards)
+    assert about(shards, "version") == str(VERSION)
+    assert surveys(shards) == 1
+
+
 def test_an_upgrade_that_was_broken_off_is_taken_again(shards: Shards) -> None:
     first_version(shards)
     with shards[0].begin() as connection:
@@ -162,6 +177,8 @@ def test_steps_are_taken_from_the_version_that_is_there_and_a_failure_is_taken_u
         monkeypatch.setattr(migrations, "STEPS", (*steps,))
         monkeypatch.setattr(migrations, "VERSION", 1 + len(steps))
 
+    with shards[0].begin() as connection:
+        record(connection, shards.schema, "version", "2")
     release(step("2"), step("3"), step("4", broken=True))
     with pytest.raises(StoreError, match="the disk is full"):
         shards.prepare(upgrade=True)

@@ -112,7 +112,7 @@ def test_creating_twice_changes_nothing(tmp_path: Path) -> None:
         shards.dispose()
     names = [row[0] for row in _query(path, "select name from sqlite_master where type = 'table' order by name")]
     observations = ["observations_00", "observations_01", "observations_02"]
-    assert names == ["certificates", *observations, "store", "surveys", "tallies"]
+    assert names == ["certificates", "classifications", *observations, "store", "surveys", "tallies", "verdicts"]
 
 
 def test_another_number_of_tables_than_the_database_has_is_refused(tmp_path: Path) -> None:

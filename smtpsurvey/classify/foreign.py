@@ -16,9 +16,9 @@ import re2
 from smtpsurvey.classify import names
 from smtpsurvey.classify.classifier import MAX_TEXT, SET_MEMORY
 from smtpsurvey.classify.dialects import Dialect, compile_re2, encoded, options, translate
-from smtpsurvey.classify.rules import Certainty, RulesError
+from smtpsurvey.classify.rules import RulesError
 from smtpsurvey.items import Software
-from smtpsurvey.outcomes import Evidence
+from smtpsurvey.outcomes import Certainty, Evidence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

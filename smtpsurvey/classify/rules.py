@@ -7,7 +7,6 @@ all of which must match (``docs/usage/fingerprints.md``).
 from __future__ import annotations
 
 import tomllib
-from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -16,6 +15,7 @@ import msgspec
 import re2
 
 from smtpsurvey.errors import SurveyError
+from smtpsurvey.outcomes import Certainty
 
 BUILTIN = "builtin"
 NAMES, RELEASES = "names.toml", "releases.toml"
@@ -23,14 +23,6 @@ NAMES, RELEASES = "names.toml", "releases.toml"
 CAPTURES = frozenset({"version", "host", "os", "edition"})
 CONSTANTS = ("version", "os", "edition")
 """What a rule may say of all that it matches, in place of a capture."""
-
-
-class Certainty(StrEnum):
-    """How sure a verdict is."""
-
-    CERTAIN = "certain"  # the server names itself, in its greeting or another reply
-    LIKELY = "likely"  # it names nothing, but behaves as this product alone does
-    DISPUTED = "disputed"  # its greeting names one product, its behaviour is that of another
 
 
 class RulesError(SurveyError):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from smtpsurvey.classify import names
-from smtpsurvey.classify.rules import Certainty, Transcript
+from smtpsurvey.classify.rules import Transcript
 from smtpsurvey.items import Software
-from smtpsurvey.outcomes import Evidence
+from smtpsurvey.outcomes import Certainty, Evidence
 
 if TYPE_CHECKING:
     from smtpsurvey.classify.rules import Rule

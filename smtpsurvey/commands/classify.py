@@ -109,7 +109,8 @@ class Command(SurveyCommand):
 
         sources = self._sources(opts)
         rules = self._load(sources)
-        with self._shards() as shards, Progress(console=Console(stderr=True), transient=True) as bar:
+        progress = Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+        with self._shards() as shards, progress as bar:
             task = bar.add_task("classifying", total=require_survey(shards, opts.survey))
             work = Reclassification(shards, opts.survey, rules, lambda: iso_time(time.time()))
             run = work.run(sources, lambda count: bar.advance(task, count))

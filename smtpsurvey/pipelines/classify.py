@@ -32,6 +32,8 @@ class ClassifyPipeline:
             logger.warning("%s", skipped)
         if rules.skipped:
             logger.warning("Rules left out: %d", len(rules.skipped))
+        if crawler.stats is not None:
+            crawler.stats.set_value("smtpsurvey/rules", rules.version)
         return cls(rules)
 
     def process_item(self, item: Any) -> Any:

@@ -159,7 +159,8 @@ class StorePipeline:
     def _settings(self) -> dict[str, object]:
         """Tell how the survey is made; databases by name, since their URLs hold passwords."""
         found = {setting.name: self.crawler.settings.get(setting.name) for setting in SETTINGS}
-        return found | {"SMTPSURVEY_SHARDS": [shard.name for shard in self._shards]}
+        made = {"SMTPSURVEY_SHARDS": [shard.name for shard in self._shards]}
+        return found | made | {"rules": self.crawler.stats.get_value("smtpsurvey/rules")}
 
 
 def _answers(shard: Shard) -> bool:

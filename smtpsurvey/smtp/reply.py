@@ -47,11 +47,16 @@ class Reply:
     code: int | None
     raw: bytes
     lines: tuple[bytes, ...]
+    _text: str | None = attrs.field(default=None, init=False, repr=False)
 
     @property
     def text(self) -> str:
-        r"""The lines joined with ``\n``, as in a feed."""
-        return text_of(b"\n".join(self.lines))
+        r"""The lines joined with ``\n``, as in a feed; made once, since item and store both ask."""
+        text = self._text
+        if text is None:
+            text = text_of(b"\n".join(self.lines))
+            object.__setattr__(self, "_text", text)
+        return text
 
     @property
     def mixed_codes(self) -> bool:

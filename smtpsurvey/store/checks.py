@@ -9,7 +9,7 @@ from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import TYPE_CHECKING
 
 from smtpsurvey.items import iso_time
-from smtpsurvey.outcomes import Evidence, Flag, Outcome, Stage, StartTls, TlsError, Trouble, TrustError
+from smtpsurvey.outcomes import Certainty, Evidence, Flag, Outcome, Stage, StartTls, TlsError, Trouble, TrustError
 from smtpsurvey.store import StoreError
 from smtpsurvey.store.writer import beginning
 from smtpsurvey.targets.address import shown
@@ -17,16 +17,19 @@ from smtpsurvey.targets.address import shown
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from smtpsurvey.items import SmtpItem, TlsItem
+    from smtpsurvey.items import SmtpItem, Software, TlsItem
 
 _MAPPED = b"\0" * 10 + b"\xff\xff"  # RFC 4291 section 2.5.5.2
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{3})?Z")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_CPE = re.compile(r"cpe:2\.3:[aho](:(\\[!-~]|[^:\\\s])+){10}")  # NIST IR 7695 section 6.2
+_CLAIMS = {"greeting", "behaviour"}
 _MAX_CODE = 999
 _MAX_PORT = 0xFFFF
 _MAX_ASN = 0xFFFFFFFF
-_OUTCOMES, _STARTTLS, _STAGES, _TROUBLES, _FLAGS, _TLS, _TRUST, _EVIDENCE = (
-    frozenset(map(str, closed)) for closed in (Outcome, StartTls, Stage, Trouble, Flag, TlsError, TrustError, Evidence)
+_OUTCOMES, _STARTTLS, _STAGES, _TROUBLES, _FLAGS, _TLS, _TRUST, _EVIDENCE, _CERTAINTY = (
+    frozenset(map(str, closed))
+    for closed in (Outcome, StartTls, Stage, Trouble, Flag, TlsError, TrustError, Evidence, Certainty)
 )
 
 
@@ -51,7 +54,7 @@ def checked(item: SmtpItem) -> SmtpItem:
         _one_of(_STAGES, "interrupted.stage", item.interrupted.stage)
         _one_of(_TROUBLES, "interrupted.reason", item.interrupted.reason)
     if item.software is not None:
-        _one_of(_EVIDENCE, "software.evidence", item.software.evidence)
+        _check_software(item.software)
     ehlo_in_tls = None
     if item.tls is not None:
         _check_tls(item.tls)
@@ -91,6 +94,13 @@ def timestamp(text: str) -> float:
         return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         raise BadItemError(f"time {shown(text)} is no ISO 8601 time") from None
+
+
+def _check_software(software: Software) -> None:
+    _one_of(_EVIDENCE, "software.evidence", software.evidence)
+    _one_of(_CERTAINTY, "software.certainty", software.certainty)
+    _need(software.cpe is None or _CPE.fullmatch(software.cpe), "software.cpe", software.cpe)
+    _need(software.claims is None or set(software.claims) == _CLAIMS, "software.claims", software.claims)
 
 
 def _check_tls(tls: TlsItem) -> None:

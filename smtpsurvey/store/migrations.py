@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from sqlalchemy import func, inspect, select
+from sqlalchemy import func, inspect, select, text
+from sqlalchemy.schema import CreateColumn
 
 from smtpsurvey.store import StoreError
 
@@ -38,7 +39,19 @@ def _store(connection: Connection, schema: Schema) -> None:
     schema.store.create(connection, checkfirst=True)
 
 
-STEPS: tuple[Step, ...] = (_store,)
+def _verdicts(connection: Connection, schema: Schema) -> None:
+    """3: classifications, the verdicts that these replaced, and what a verdict says beside the product."""
+    schema.classifications.create(connection, checkfirst=True)
+    schema.verdicts.create(connection, checkfirst=True)
+    for table in schema.observations:
+        there = {column["name"] for column in inspect(connection).get_columns(table.name)}
+        for name in ("edition", "os", "cpe", "certainty", "claims"):
+            if name not in there:
+                column = CreateColumn(table.c[name]).compile(dialect=connection.dialect)
+                connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {column}"))
+
+
+STEPS: tuple[Step, ...] = (_store, _verdicts)
 """From version 1 to 2, from 2 to 3, and so on."""
 VERSION = _UNRECORDED + len(STEPS)
 """The version that this code reads and writes."""

@@ -27,6 +27,7 @@ _CODE = 4  # bytes of a line before its text: three digits and a separator
 _ENCODER = msgspec.json.Encoder()
 _NO_TLS = TlsItem()
 _NO_SOFTWARE = (None,) * 5
+_NO_MORE = (None,) * 5
 _UNREAD = (None,) * 6
 
 
@@ -74,6 +75,7 @@ def to_row(item: SmtpItem) -> tuple[Any, ...]:
         tls.matches_name,
         *(_NO_SOFTWARE if software is None else _verdict(software)),
         _json(texts or None),
+        *(_NO_MORE if software is None else _more(software)),
     )
 
 
@@ -126,7 +128,18 @@ def from_row(row: Row[Any]) -> SmtpItem:
         country=row.country,
         software=None
         if row.product is None
-        else Software(row.vendor, row.product, row.version, row.rule, row.evidence),
+        else Software(
+            row.vendor,
+            row.product,
+            row.version,
+            row.rule,
+            row.evidence,
+            row.edition,
+            row.os,
+            row.cpe,
+            row.certainty,
+            _value(row.claims),
+        ),
     )
 
 
@@ -171,7 +184,11 @@ def _stray(text: str | None, seen: Observation | None, texts: dict[str, str]) ->
 
 
 def _verdict(software: Software) -> tuple[str | None, ...]:
-    return software.vendor, software.product, software.version, software.rule, software.evidence
+    return software.vendor, software.product, software.version, software.rule, _word(software.evidence)
+
+
+def _more(software: Software) -> tuple[str | None, ...]:
+    return software.edition, software.os, software.cpe, _word(software.certainty), _json(software.claims)
 
 
 def _written(item: ReplyItem | EhloItem) -> bytes:

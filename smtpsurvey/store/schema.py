@@ -85,6 +85,11 @@ _OBSERVATION: tuple[tuple[str, TypeEngine[Any]], ...] = (
     ("rule", _TEXT),
     ("evidence", _TEXT),
     ("texts", _TEXT),
+    ("edition", _TEXT),
+    ("os", _TEXT),
+    ("cpe", _TEXT),
+    ("certainty", _TEXT),
+    ("claims", _TEXT),
 )
 
 
@@ -132,6 +137,34 @@ class Schema:
             Column("outcome", _WORD, nullable=False),
             Column("reason", _TEXT),
             Column("count", BigInteger(), nullable=False),
+            **_OPTIONS,
+        )
+        self.classifications = Table(
+            "classifications",
+            self.metadata,
+            Column("survey", _LABEL, primary_key=True),
+            Column("number", Integer(), primary_key=True, autoincrement=False),
+            Column("rules", _NAME, nullable=False),
+            Column("sources", _TEXT, nullable=False),
+            Column("started", _TIME, nullable=False),
+            Column("finished", _TIME),
+            Column("observations", BigInteger(), nullable=False),
+            Column("changed", BigInteger(), nullable=False),
+            Column("changes", _TEXT, nullable=False),
+            Column("tables", Integer(), nullable=False),
+            Column("ip", _ADDRESS),
+            Column("port", Integer()),
+            **_OPTIONS,
+        )
+        self.verdicts = Table(
+            "verdicts",
+            self.metadata,
+            Column("survey", _LABEL, primary_key=True),
+            Column("ip", _ADDRESS, primary_key=True),
+            Column("port", Integer(), primary_key=True, autoincrement=False),
+            Column("number", Integer(), primary_key=True, autoincrement=False),
+            Column("software", _TEXT),
+            sqlite_with_rowid=False,  # the key is most of a row
             **_OPTIONS,
         )
         self.observations = tuple(self._observations(number) for number in range(tables))

@@ -1,0 +1,1 @@
+"""zgrab2's results: JSON, one line a target."""
