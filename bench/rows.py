@@ -77,14 +77,14 @@ def _write(writer: Writer, server: int, items: list[SmtpItem], batch: int) -> fl
 
 
 def _files(shards: Shards, writer: Writer, server: int, items: list[SmtpItem]) -> list[Path]:
-    """Write a server's rows into a file a table, as LOAD DATA reads them."""
+    """Write a server's rows into a file a table, as LOAD DATA reads them, in the order in which the survey has them."""
     folder = Path(tempfile.mkdtemp(dir=Path.cwd()))
     paths = [folder / table.name for table in shards.schema.observations]
     lines: list[list[str]] = [[] for _ in paths]
     for row in writer.batch(server, items).observations:
         lines[shards.placement.table(row[1])].append("\t".join(map(_literal, row)))
     for path, rows in zip(paths, lines, strict=True):
-        path.write_text("".join(f"{row}\n" for row in sorted(rows)), "latin-1")
+        path.write_text("".join(f"{row}\n" for row in rows), "latin-1")
     return paths
 
 
