@@ -43,7 +43,18 @@ ENUMS = {
     if inspect.isclass(kind) and kind.__module__ == outcomes.__name__
 }
 # Headings of outcomes.md, in its order.
-TITLES = ("Outcome", "Reason", "StartTls", "Stage", "Trouble", "Flag", "TlsError", "TrustError", "Evidence", "Certainty")
+TITLES = (
+    "Outcome",
+    "Reason",
+    "StartTls",
+    "Stage",
+    "Trouble",
+    "Flag",
+    "TlsError",
+    "TrustError",
+    "Evidence",
+    "Certainty",
+)
 
 
 def read(page: str) -> str:

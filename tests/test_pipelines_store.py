@@ -79,7 +79,8 @@ from smtpsurvey.pipelines.store import StorePipeline
 
 async def store():
     settings = Settings({"SMTPSURVEY_SHARDS": sys.argv[1:], "SMTPSURVEY_TABLES_PER_SHARD": 2})
-    pipeline = StorePipeline.from_crawler(SimpleNamespace(settings=settings, spider=SimpleNamespace(survey="2026-11"), stats=SimpleNamespace(get_value=lambda _: None)))
+    spider, stats = SimpleNamespace(survey="2026-11"), SimpleNamespace(get_value=lambda _: None)
+    pipeline = StorePipeline.from_crawler(SimpleNamespace(settings=settings, spider=spider, stats=stats))
     pipeline.open_spider()
     item = SmtpItem("2026-11", "127.0.0.1", 25, None, None, "list", "2026-11-25T01:02:03.456Z", 0.5, "silent")
     assert await pipeline.process_item(item) is item
