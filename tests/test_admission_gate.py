@@ -41,7 +41,9 @@ def asked() -> Asked:
 
 @pytest.fixture
 def _twisted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do as Scrapy does with a reactor other than asyncio's; it asks which one is installed, and here none is."""
     monkeypatch.setattr(gate_module, "deferred_from_coro", Deferred.fromCoroutine)
+    monkeypatch.setattr(gate_module, "ensure_awaitable", lambda awaitable: awaitable)
 
 
 def excluding() -> None:
