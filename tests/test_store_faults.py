@@ -265,7 +265,7 @@ def test_what_a_killed_crawl_had_spooled_is_stored_and_a_torn_record_is_dropped(
         file.write(whole[: len(whole) // 3])  # a frame again, but not to its end
     servers.second.start()
     seen = warnings(crawl(tmp_path, urls, 1))
-    assert len(seen) == 2
+    assert len(seen) == 2, seen
     assert seen[1].startswith(f"{place(urls, 1)} is back")
     shards = Shards(urls, TABLES)
     assert len(list(Reader(shards).items("2026-11"))) == 400

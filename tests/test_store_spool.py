@@ -124,6 +124,24 @@ def test_nothing_of_a_torn_record_stays_behind_a_later_one(path: Path) -> None:
     assert path.stat().st_size == 0
 
 
+def test_a_layout_whose_record_is_torn_leaves_nothing_behind(path: Path) -> None:
+    spool = opened(path)
+    spool.append(RECORDS[1])
+    spool.close()
+    other = Layout(NOW.shard, [*NOW.observations, "more"], NOW.certificates)
+    spool = opened(path, other)
+    spool.append(RECORDS[0])
+    spool.close()
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 1)  # the last record is torn, and the layout before it is whole
+    spool = opened(path)
+    assert [type(record) for record in drain(spool)] == [Batch]
+    assert spool.empty
+    spool.append(RECORDS[0])  # under a layout of its own again
+    spool.close()
+    assert [type(record) for record in drain(opened(path))] == [type(RECORDS[0])]
+
+
 def test_damage_that_is_not_at_the_end_is_an_error_that_names_the_place(path: Path) -> None:
     spool = opened(path)
     spool.append(RECORDS[1])

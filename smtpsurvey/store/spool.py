@@ -159,22 +159,23 @@ class Spool:
         self._file = -1
 
     def _scan(self) -> None:
-        """Find the end of the last whole frame, and cut off what follows."""
-        size = os.fstat(self._file).st_size
-        while self._end < size:
+        """Find the end of the last whole record, and cut off what follows: a torn one, and its layout."""
+        size, position = os.fstat(self._file).st_size, 0
+        layout: Layout | None = None
+        while position < size:
             try:
-                found, end = self._read(self._end)
+                found, position = self._read(position)
             except EOFError:
                 break
             if isinstance(found, Layout):
                 if found.shard != self._now.shard:
                     raise StoreError(f"{self.path}: the spool of {found.shard}, not of {self._now.shard}")
-                self._last = found
-            elif self._last is None:
+                layout = found
+            elif layout is None:
                 raise StoreError(f"{self.path}: no spool, or its beginning is lost")
             else:
                 self.rows += _rows(found)
-            self._end = end
+                self._last, self._end = layout, position
         os.ftruncate(self._file, self._end)
 
     def _read(self, position: int) -> tuple[Layout | Record, int]:
