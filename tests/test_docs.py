@@ -8,6 +8,7 @@ import inspect
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -27,7 +28,12 @@ from smtpsurvey.addon import COMPONENTS, LISTENERS, OVERRIDES
 from smtpsurvey.admission.optout import read_optout
 from smtpsurvey.defaults import SETTINGS
 from smtpsurvey.items import EhloItem, Interruption, ReplyItem, SmtpItem, Software, Target, TlsItem
+from smtpsurvey.kinds import DnsItem, DnsRecord, Exchange, MxItem
 from smtpsurvey.smtp.certificate import Certificate
+from smtpsurvey.spider import SurveySpider
+from smtpsurvey.spiders.dns import DnsSpider
+from smtpsurvey.spiders.mx import MxSpider
+from smtpsurvey.spiders.ptr import PtrSpider
 from smtpsurvey.spiders.smtp import SmtpSpider
 from smtpsurvey.targets.lines import HostName, TargetLines
 
@@ -54,6 +60,8 @@ TITLES = (
     "TrustError",
     "Evidence",
     "Certainty",
+    "DnsOutcome",
+    "MxFlag",
 )
 
 
@@ -71,6 +79,7 @@ def test_fields_are_documented() -> None:
     assert first_cells(text)[: len(attrs.fields(SmtpItem))] == [field.name for field in attrs.fields(SmtpItem)]
     documented = set(re.findall(r"`(\w+)`", text))
     kinds = (SmtpItem, ReplyItem, EhloItem, TlsItem, Certificate, Interruption, Software)
+    kinds += (DnsItem, DnsRecord, MxItem, Exchange)
     assert {field.name for kind in kinds for field in attrs.fields(kind)} <= documented
 
 
@@ -154,6 +163,29 @@ SCRAPYS = {"crawl", "fetch"}  # with Scrapy's own options
 def test_commands_are_documented() -> None:
     documented = set(re.findall(r"^## (\w+)$", read("docs/reference/commands.md"), re.MULTILINE))
     assert documented == COMMANDS | {"shell"}
+
+
+SPIDERS = (SmtpSpider, MxSpider, PtrSpider, DnsSpider)
+
+
+def parameters_of(spider: type[SurveySpider]) -> dict[str, inspect.Parameter]:
+    """Give the arguments of a spider, those that it passes on included."""
+    found: dict[str, inspect.Parameter] = {}
+    for kind in spider.__mro__[: spider.__mro__.index(SurveySpider) + 1]:
+        found |= {name: p for name, p in inspect.signature(kind).parameters.items() if name not in found}
+    kept = {name: p for name, p in found.items() if p.kind is p.POSITIONAL_OR_KEYWORD}
+    return {name: p for name, p in kept.items() if p.default is not p.empty}
+
+
+@pytest.mark.parametrize("spider", [MxSpider, PtrSpider, DnsSpider])
+def test_arguments_of_the_other_spiders_are_documented_with_their_defaults(spider: type[SurveySpider]) -> None:
+    text = read("docs/reference/commands.md").partition("## survey")[0]
+    rows = re.findall(r"^\| ([a-z, ]+) \| `(\w+)(?:=(\w+))?` \|", text, re.MULTILINE)
+    documented = {name: default for spiders, name, default in rows if spider.name in spiders.split(", ")}
+    shared = {"survey", "source", "strict", "shard"}
+    own = {name: str(p.default) for name, p in parameters_of(spider).items() if name not in shared}
+    assert documented == own
+    assert shared < parameters_of(spider).keys()
 
 
 def test_arguments_of_the_spider_are_documented_with_their_defaults() -> None:
@@ -253,7 +285,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_pages_name_only_settings_and_arguments_that_exist(page: Path) -> None:
     text = page.read_text("utf-8")
     assert set(re.findall(r"\bSMTPSURVEY_\w+", text)) <= {setting.name for setting in SETTINGS}
-    assert set(re.findall(r"-a (\w+)=", text)) <= inspect.signature(SmtpSpider).parameters.keys() | {"NAME"}
+    assert set(re.findall(r"-a (\w+)=", text)) <= {"NAME"}.union(*map(parameters_of, SPIDERS))
     for path in re.findall(r"`(smtpsurvey/[a-z_/]+\.(?:py|toml))`", text):
         assert (ROOT / path).exists(), path
 
@@ -262,12 +294,16 @@ def test_the_readme_is_short() -> None:
     assert len(read("README.md").splitlines()) <= 120
 
 
-def test_the_pipeline_of_the_guide_runs_as_it_stands(tmp_path: Path) -> None:
+def test_the_pipeline_package_of_the_guide_is_installed_and_runs(tmp_path: Path) -> None:
     (code,) = re.findall(r"^```python\n(.+?)^```$", read("docs/usage/pipelines.md"), re.MULTILINE | re.DOTALL)
     (command,) = re.findall(
         r"-s COURTESY_TAGS=fragile -s '(ITEM_PIPELINES=.+)'$", read("docs/usage/pipelines.md"), re.MULTILINE
     )
-    (tmp_path / "courtesy.py").write_text(code, "utf-8")
+    assert code == read("examples/courtesy/courtesy/__init__.py")
+    package = shutil.copytree(ROOT / "examples" / "courtesy", tmp_path / "package")  # a build leaves its folders there
+    offline = ("--no-deps", "--no-index", "--no-build-isolation", "--quiet", "--disable-pip-version-check")
+    install = [sys.executable, "-m", "pip", "install", *offline, "--target", tmp_path / "site", package]
+    subprocess.run(install, check=True, timeout=60)
     with smtp_server() as (port, sessions):
         (tmp_path / "list.txt").write_text(f"127.0.0.1,,,{port}\n127.0.0.1,,fragile,{port}\n")
         settings = ("COURTESY_TAGS=fragile", command, "SMTPSURVEY_ALLOW=127.0.0.0/8", "SMTPSURVEY_SHARDS=")
@@ -288,7 +324,7 @@ def test_the_pipeline_of_the_guide_runs_as_it_stands(tmp_path: Path) -> None:
             + [part for setting in settings for part in ("-s", setting)],
             check=False,
             cwd=tmp_path,
-            env=os.environ | {"SCRAPY_SETTINGS_MODULE": "smtpsurvey.settings"},
+            env=os.environ | {"SCRAPY_SETTINGS_MODULE": "smtpsurvey.settings", "PYTHONPATH": str(tmp_path / "site")},
             capture_output=True,
             text=True,
             timeout=60,
