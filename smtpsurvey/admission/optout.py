@@ -49,7 +49,7 @@ def read_optout(path: str, *, with_as_map: bool) -> tuple[Exclusion, ...]:
         with open(path, encoding="utf-8-sig", errors="replace") as file:  # noqa: PTH123 -- a setting, plain text
             for number, line in enumerate(iter(partial(file.readline, MAX_LINE + 1), ""), 1):
                 try:
-                    entry = _parse(line, f"{path}:{number}", with_as_map=with_as_map)
+                    entry = parse_entry(line, f"{path}:{number}", with_as_map=with_as_map)
                 except ValueError as error:
                     raise OptOutError(f"{path}:{number}: {error}") from None
                 if entry is not None:
@@ -59,7 +59,11 @@ def read_optout(path: str, *, with_as_map: bool) -> tuple[Exclusion, ...]:
     return tuple(entries)
 
 
-def _parse(line: str, source: str, *, with_as_map: bool) -> Exclusion | None:
+def parse_entry(line: str, source: str, *, with_as_map: bool) -> Exclusion | None:
+    """Read one line; ``None`` for one without an entry. Raises ValueError with the reason.
+
+    ``source`` is what the entry says it comes from.
+    """
     if len(line) > MAX_LINE:
         raise ValueError(f"longer than {MAX_LINE} characters")
     text, _, why = line.partition("#")
