@@ -41,7 +41,12 @@ SETTINGS = (
     ),
     Setting("SMTPSURVEY_TABLES_PER_SHARD", 1, "Observation tables on each database server."),
     Setting("SMTPSURVEY_FINGERPRINTS", ["builtin"], "Rule sets that name the software."),
-    Setting("SMTPSURVEY_DNS_SERVERS", [], "Resolvers for host names among the targets; else those of resolv.conf."),
+    Setting("SMTPSURVEY_DNS_SERVERS", [], "DNS servers to ask, which recurse for us; else those of resolv.conf."),
+    Setting("SMTPSURVEY_DNS_RATE", 500, "Queries a second to each DNS server; 0 means no limit."),
+    Setting("SMTPSURVEY_DNS_CONCURRENCY", 250, "Queries in flight to each DNS server at most."),
+    Setting("SMTPSURVEY_DNS_TIMEOUTS", [2, 3, 4, 5, 5, 5], "Seconds to wait for an answer, one for each try."),
+    Setting("SMTPSURVEY_DNS_PROBE", ". NS", "Name and type that a DNS server must answer to be asked anything else."),
+    Setting("SMTPSURVEY_EXCHANGE_CACHE", 67_108_864, "Bytes for what is known of mail exchanges, the last used."),
     Setting("SMTPSURVEY_MANIFEST", None, "File that tells what the run did (JSON), kept up to date while it runs."),
     Setting("SMTPSURVEY_CA_FILE", None, "Trust anchors (PEM); else certifi's."),
 )

@@ -114,3 +114,28 @@ class Evidence(StrEnum):
     QUIT = "quit"
     CERTIFICATE = "certificate"
     COMBINED = "combined"
+
+
+class DnsOutcome(StrEnum):
+    """What became of one DNS look-up."""
+
+    OK = "ok"  # records of the type asked for; of an MX look-up also an implicit or null MX
+    NXDOMAIN = "nxdomain"  # no such name (RFC 8020: nor any below it)
+    NO_DATA = "no_data"  # the name exists, without such a record (RFC 2308 section 2.2)
+    SERVFAIL = "servfail"
+    REFUSED = "refused"
+    TIMEOUT = "timeout"  # no answer from any server within all tries
+    BAD_NAME = "bad_name"  # not asked: no name of the DNS (RFC 1035 section 2.3.4)
+    BAD_ANSWER = "bad_answer"  # answers that no reader can make sense of, or another RCODE
+    LOCAL_ERROR = "local_error"  # ours; never counted as the name's
+
+
+class MxFlag(StrEnum):
+    """What is odd about an exchange, the host that an MX record names."""
+
+    CNAME = "cname"  # an alias, against RFC 5321 section 5.1 and RFC 2181 section 10.3
+    LITERAL = "literal"  # an address in place of a name; never probed
+    LOCALHOST = "localhost"  # never probed
+    DANGLING = "dangling"  # no address
+    RESERVED = "reserved"  # an address in reserved space, which is never probed
+    BAD_NAME = "bad_name"  # no host name

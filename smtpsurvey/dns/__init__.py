@@ -1,0 +1,1 @@
+"""DNS: resolver, mail exchanges, look-ups."""
