@@ -13,3 +13,4 @@ def test_by_hand() -> None:
     assert rows[2] == rows[10] == (4, 0.4, 224, 224 / 230)
     assert rows[20] == rows[100] == (2, 0.2, 200, 200 / 230)
     assert 200 not in rows
+    assert cohosting([Hosting("web", "as", {1_000_000: 1})]).rows[-1][2] == 1_000_000

@@ -1,4 +1,7 @@
-"""How many domains share an address or an AS (after Shue, Kalafut and Gupta, "The Web is Smaller than it Seems", 2007)."""
+"""How many domains share an address or an AS, as Shue, Kalafut and Gupta asked.
+
+"The Web is Smaller than it Seems", Internet Measurement Conference 2007.
+"""
 
 from __future__ import annotations
 

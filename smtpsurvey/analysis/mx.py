@@ -42,8 +42,7 @@ def mx_summary(domains: Counter[Looked], tuples: int, addresses: int) -> Table:
         ("implicit_mx", sum(count for looked, count in ok.items() if looked.implicit)),
         ("null_mx", sum(count for looked, count in ok.items() if looked.null_mx)),
     ]
-    for flag in MxFlag:
-        facts.append((f"flag_{flag}", sum(count for looked, count in ok.items() if flag in looked.flags)))
+    facts += [(f"flag_{flag}", sum(count for looked, count in ok.items() if flag in looked.flags)) for flag in MxFlag]
     for outcome in DnsOutcome:
         if outcome != DnsOutcome.OK:
             count = sum(count for looked, count in domains.items() if looked.outcome == outcome)

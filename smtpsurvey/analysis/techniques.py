@@ -25,7 +25,7 @@ class Yield(NamedTuple):
 
 
 def techniques(found: Mapping[Found, Yield]) -> Table:
-    """What each technique found: live hosts (``hosts``), those nobody else found, and targets tried for each.
+    """Tell what each technique found: live hosts (``hosts``), those of nobody else, and targets tried for each.
 
     ``found`` has one entry for each set of techniques that found the same addresses.
     """
