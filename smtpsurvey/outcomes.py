@@ -139,3 +139,13 @@ class MxFlag(StrEnum):
     DANGLING = "dangling"  # no address
     RESERVED = "reserved"  # an address in reserved space, which is never probed
     BAD_NAME = "bad_name"  # no host name
+
+
+class Dane(StrEnum):
+    """What DANE says of a server's chain (RFC 7672)."""
+
+    SECURE_MATCH = "secure-match"  # its zone is signed and publishes this chain
+    SECURE_MISMATCH = "secure-mismatch"  # its zone is signed and publishes another one
+    INSECURE = "insecure"  # there are records, but nobody vouches for them
+    NONE = "none"  # no record, or none that SMTP can use
+    NOT_MEASURED = "not_measured"  # no name, no answer, or no chain to compare

@@ -176,6 +176,11 @@ def _read(der: bytes) -> tuple[Certificate, x509.Certificate | None]:
         ), parsed
 
 
+def load(der: bytes) -> x509.Certificate | None:
+    """Read a certificate; ``None`` for one that the library cannot."""
+    return _read(der)[1]
+
+
 def _readable(read: Callable[[], T]) -> T | None:
     """Call a reader of the certificate library; what it cannot read is not measured."""
     try:
