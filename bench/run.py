@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from case_classify import run_classify
+from case_dns import run_dns
 from case_growth import run_growth
 from case_memory import run_memory
 from case_nmap import run_nmap
@@ -33,6 +34,7 @@ CASES = {
     "pace": run_pace,
     "procs": run_procs,
     "classify": run_classify,
+    "dns": run_dns,
     "store": run_store,
     "nmap": run_nmap,
     "growth": run_growth,

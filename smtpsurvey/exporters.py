@@ -7,14 +7,14 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import msgspec
 from scrapy.exporters import JsonLinesItemExporter
 
-from smtpsurvey.items import SmtpItem
+from smtpsurvey.kinds import MASS
 
 if TYPE_CHECKING:
     from io import BytesIO
 
 
 class FastJsonLinesItemExporter(JsonLinesItemExporter):
-    """Writes observations through msgspec, and every other item, or chosen fields, as Scrapy does."""
+    """Writes observations and look-ups through msgspec, and every other item, or chosen fields, as Scrapy does."""
 
     def __init__(self, file: IO[bytes], **kwargs: Any) -> None:
         """Write to a file opened by the feed."""
@@ -23,7 +23,7 @@ class FastJsonLinesItemExporter(JsonLinesItemExporter):
 
     def export_item(self, item: Any) -> None:
         """Write one line."""
-        if isinstance(item, SmtpItem) and self.fields_to_export is None:
+        if isinstance(item, MASS) and self.fields_to_export is None:
             self.file.write(self._encode(item) + b"\n")
         else:
             super().export_item(item)

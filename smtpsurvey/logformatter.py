@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrapy.logformatter import LogFormatter, LogFormatterResult
 
-from smtpsurvey.items import SmtpItem
+from smtpsurvey.kinds import MASS
 
 if TYPE_CHECKING:
     from scrapy import Spider
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class QuietLogFormatter(LogFormatter):
-    """Says nothing of a probe's item that was scraped; everything else as Scrapy does."""
+    """Says nothing of an item of ours that was scraped; everything else as Scrapy does."""
 
     def scraped(self, item: Any, response: Response | Any | None, spider: Spider) -> LogFormatterResult | None:  # type: ignore[override]  # None is documented: no record
-        """Build no record for an observation; the progress line counts them."""
-        if isinstance(item, SmtpItem):
+        """Build no record for one of millions; the progress line counts them."""
+        if isinstance(item, MASS):
             return None
         return super().scraped(item, response, spider)

@@ -62,6 +62,7 @@ TITLES = (
     "Certainty",
     "DnsOutcome",
     "MxFlag",
+    "Dane",
 )
 
 

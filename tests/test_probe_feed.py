@@ -1,23 +1,26 @@
-"""The feed from list to prober, read without threads."""
+"""The feed from list to prober, read without threads, and the entries it makes."""
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from scrapy import Spider
 from scrapy.utils.test import get_crawler
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, execute, maybeDeferred, succeed
 
 from smtpsurvey.admission.identity import Identity, IdentityError
+from smtpsurvey.dns.addresses import ResolveError
 from smtpsurvey.items import Target
 from smtpsurvey.probe import feed as feed_module
-from smtpsurvey.probe.feed import ListFeed, ListOptions
+from smtpsurvey.probe.entries import TargetEntries, checked_name
+from smtpsurvey.probe.feed import ListFeed
 from smtpsurvey.probe.ledger import Ledger, Mark
 from smtpsurvey.probe.prober import LOOKUPS
-from smtpsurvey.targets.resolve import ResolveError
+from smtpsurvey.targets.lines import TargetLines
 from smtpsurvey.targets.source import TargetsError
 
 if TYPE_CHECKING:
@@ -25,11 +28,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class FakeResolver:
+class FakeHosts:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def addresses(self, name: str) -> list[str]:
+    def addresses(self, name: str) -> Deferred[list[str]]:
+        return execute(self._find, name)
+
+    def _find(self, name: str) -> list[str]:
         self.asked.append(name)
         if name == "broken.example":
             raise RuntimeError("broken")
@@ -65,18 +71,22 @@ class FakeProber:
 
 
 class Fed:
-    def __init__(self, path: Path, *, ledger: Ledger | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        ledger: Ledger | None = None,
+        shard: tuple[int, int] | None = None,
+        strict: bool = False,
+    ) -> None:
         self.crawler = get_crawler(Spider)
-        self.resolver, self.prober = FakeResolver(), FakeProber()
-        self.feed = ListFeed(
-            ListOptions(str(path), "list", 25, **options),
-            self.resolver,  # type: ignore[arg-type]  # only addresses() is used
-            self.crawler.stats,
-            ledger,
-        )
+        self.hosts, self.prober = FakeHosts(), FakeProber()
+        stats = self.crawler.stats
+        self.entries = TargetEntries(str(path), self.hosts, stats, ledger, shard)  # type: ignore[arg-type]  # only addresses() is used
+        self.feed = ListFeed(str(path), partial(TargetLines, str(path), "list", 25), stats, strict=strict)
 
     def run(self, check: Any = lambda _: None) -> list[str]:
-        asyncio.run(self.feed.run(self.prober, check))  # type: ignore[arg-type]  # what a feed asks of a prober
+        asyncio.run(self.feed.run(self.prober, self.entries, lambda entry: check(checked_name(entry))))
         return [target.ip for target in self.prober.taken]
 
 
@@ -154,7 +164,7 @@ def test_who_we_are_is_checked_before_any_name_is_asked_for(path: Path) -> None:
     fed = Fed(path)
     with pytest.raises(IdentityError):
         fed.run(Identity(None, None).check)
-    assert fed.resolver.asked == []
+    assert fed.hosts.asked == []
 
 
 def test_no_more_names_are_asked_for_than_the_prober_takes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +172,7 @@ def test_no_more_names_are_asked_for_than_the_prober_takes(path: Path, monkeypat
     fed = Fed(path)
     monkeypatch.setattr(fed.prober, "consume", lambda entries: maybeDeferred(next, entries, None))  # one of them
     fed.run(lambda _: None)
-    assert len(fed.resolver.asked) <= LOOKUPS
+    assert len(fed.hosts.asked) <= LOOKUPS
 
 
 def test_a_resolver_that_breaks_is_an_error_of_ours(path: Path) -> None:

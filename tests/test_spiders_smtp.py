@@ -12,8 +12,7 @@ from doubles.crawl import LONG, REPOSITORY
 from doubles.mailer import Mailer
 
 from smtpsurvey.errors import SurveyError
-from smtpsurvey.probe.feed import ListOptions
-from smtpsurvey.spiders.smtp import SmtpSpider
+from smtpsurvey.spiders.smtp import ListOptions, SmtpSpider
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +45,7 @@ def scraped(item):
 
 def unpause():
     quiet.append(len(log))
-    quiet.append(crawler.spider.prober.in_flight)
+    quiet.append(crawler.spider.in_flight)
     crawler.engine.unpause()
 
 crawler.signals.connect(scraped, signals.item_scraped)
@@ -64,6 +63,7 @@ def test_arguments_may_be_text_or_numbers() -> None:
     assert options(targets="a/list.txt", port=2525, strict=1) == ListOptions("a/list.txt", "list.txt", 2525, True, None)  # noqa: FBT003 - a record
     assert options(targets="-", port="587", source="us", shard="2/8") == ListOptions("-", "us", 587, False, (1, 8))  # noqa: FBT003 - a record
     assert options(targets="-").source == "stdin"
+    assert options(domains="a/d.txt") == ListOptions("a/d.txt", "d.txt", 25, False, None, True)  # noqa: FBT003 - a record
 
 
 def test_the_label_of_the_survey_is_the_month() -> None:
@@ -79,6 +79,7 @@ def test_what_scrapyd_passes_beside_them_is_taken() -> None:
     ("arguments", "message"),
     [
         ({}, "no targets"),
+        ({"targets": "-", "domains": "-"}, "both targets and domains"),
         ({"targets": "-", "port": "65536"}, "port='65536'"),
         ({"targets": "-", "port": "-1"}, "port='-1'"),
         ({"targets": "-", "port": ""}, "port=''"),

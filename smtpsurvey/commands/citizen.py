@@ -31,7 +31,7 @@ class Command(SurveyCommand):
     def long_desc(self) -> str:
         """Return what the help page says."""
         return (
-            "page: write the web page for the host that probes, from SMTPSURVEY_HELO, SMTPSURVEY_CONTACT and the rates. "
+            "page: write the web page of the host that probes, from SMTPSURVEY_HELO, SMTPSURVEY_CONTACT and rates. "
             "optout: read requests (a mail, an mbox, a Maildir, or forms) and print lines for SMTPSURVEY_OPTOUT, or "
             "append to it those that are new. check: is the identity real, is the page reachable, are the rates sane? "
             "The exit status is 1 if not."

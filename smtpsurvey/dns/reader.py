@@ -24,6 +24,7 @@ _RECORD = struct.Struct("!HHIH")
 _IN = 1
 _QR, _TC, _AD = 0x8000, 0x0200, 0x0020
 _OPCODE = 0xF800  # the opcode, and QR before it
+_KIND, _RESPONSE = _OPCODE >> 8, _QR >> 8  # in the third byte
 _RCODES = {0: "NOERROR", 2: "SERVFAIL", 3: "NXDOMAIN", 5: "REFUSED"}
 _POINTER = 0xC0
 _HEAD = 12  # bytes of the header
@@ -32,11 +33,13 @@ _MAX_NAME = 250  # characters; longer is for dnspython
 _MAX_TTL = 0x7FFFFFFF  # RFC 2181 section 8
 _LABEL = re.compile(rb"[A-Za-z0-9_-]+")
 _STRING = re.compile(rb"[ !#-\[\]-~]*")  # printable, without quote and backslash
-_A, _NS, _CNAME, _SOA, _PTR, _MX, _TXT, _AAAA, _OPT = 1, 2, 5, 6, 12, 15, 16, 28, 41
+_A, _NS, _CNAME, _SOA, _PTR, _MX, _TXT, _AAAA = 1, 2, 5, 6, 12, 15, 16, 28
 _TYPES = {_A: "A", _NS: "NS", _CNAME: "CNAME", _PTR: "PTR", _MX: "MX", _TXT: "TXT", _AAAA: "AAAA"}
 _NAMED = frozenset((_NS, _CNAME, _PTR))
 _V4, _V6 = 4, 16  # bytes of addresses
 _SIZES = {_A: _V4, _AAAA: _V6}
+# Without more of an RCODE, another version or options; with or without DO.
+_PLAIN_OPT = (b"\0\0\0\0\0\0", b"\0\0\x80\0\0\0")
 _SOA_NUMBERS = 20  # bytes behind the two names of a SOA
 
 
@@ -63,11 +66,12 @@ def is_answer(wire: bytes, asked: bytes) -> bool:
     Some servers answer errors without the question; those count too, as only an address and a number are compared
     for them anyway.
     """
-    if len(wire) < _HEAD or not wire[2] & 0x80:
+    if len(wire) < _HEAD or wire[2] & _KIND != _RESPONSE:
         return False
     count = wire[4] << 8 | wire[5]
     if count == 1:
-        return wire[_HEAD : _HEAD + len(asked)].lower() == asked.lower()
+        sent = wire[_HEAD : _HEAD + len(asked)]
+        return sent == asked or (sent[-4:] == asked[-4:] and sent.lower() == asked.lower())  # only names have a case
     return not count and bool(wire[3] & 0x0F) and wire[3] & 0x0F != dns.rcode.NXDOMAIN
 
 
@@ -114,9 +118,15 @@ def read_fast(wire: bytes) -> Read:
         record, at = _record(wire, at, names)
         found.append(record)
     for _ in range(authorities):
-        at = _skip(wire, at, names, additional=False)
+        at = _skip(wire, at, names)
+    edns = False
     for _ in range(others):
-        at = _skip(wire, at, names, additional=True)
+        if wire[at : at + 3] != b"\0\0\x29":
+            at = _skip(wire, at, names)
+        elif edns or wire[at + 5 : at + 11] not in _PLAIN_OPT:
+            raise _UnusualError
+        else:
+            edns, at = True, at + 11
     if at != len(wire):
         raise _UnusualError
     return Read(code, bool(flags & _TC), bool(flags & _AD), tuple(found))
@@ -151,12 +161,8 @@ def _record(wire: bytes, at: int, names: dict[int, str]) -> tuple[DnsRecord, int
     return DnsRecord(owner, _TYPES[kind], ttl, value), end
 
 
-def _skip(wire: bytes, at: int, names: dict[int, str], *, additional: bool) -> int:
+def _skip(wire: bytes, at: int, names: dict[int, str]) -> int:
     """Pass over a record of another section that dnspython would not object to."""
-    if additional and wire[at : at + 3] == b"\0\0\x29":
-        if wire[at + 5 : at + 11] != b"\0\0\0\0\0\0" and wire[at + 5 : at + 11] != b"\0\0\x80\0\0\0":
-            raise _UnusualError  # more of an RCODE, another version, or options
-        return at + 11
     _, at = _name(wire, at, names)
     kind, class_, ttl, length = _RECORD.unpack_from(wire, at)
     at += 10
@@ -180,12 +186,25 @@ def _skip(wire: bytes, at: int, names: dict[int, str], *, additional: bool) -> i
 def _name(wire: bytes, at: int, names: dict[int, str]) -> tuple[str, int]:
     """Read a name; give its text without the last dot, and where what follows begins.
 
-    ``names`` keeps those that were read, by where they begin. A pointer must lead back beyond all before it, as for
-    dnspython.
+    ``names`` keeps those that were read, by where they begin.
     """
-    start, end, lowest = at, 0, at
+    size = wire[at]
+    if size >= _POINTER:  # most names are nothing but a pointer to one that was read
+        known = names.get((size & 0x3F) << 8 | wire[at + 1])
+        if known is not None:
+            return known, at + 2
+    name, end = _spell(wire, at, names)
+    if len(name) > _MAX_NAME or not name:
+        raise _UnusualError
+    names[at] = name
+    return name, end
+
+
+def _spell(wire: bytes, at: int, names: dict[int, str]) -> tuple[str, int]:
+    """Put a name together. A pointer must lead back beyond all before it, as for dnspython."""
+    end, lowest = 0, at
     labels: list[str] = []
-    known: str | None = None
+    known = None
     for _ in range(_MAX_LABELS):
         size = wire[at]
         if not size:
@@ -212,11 +231,7 @@ def _name(wire: bytes, at: int, names: dict[int, str]) -> tuple[str, int]:
         raise _UnusualError
     if known:
         labels.append(known)
-    name = ".".join(labels)
-    if len(name) > _MAX_NAME or not name:
-        raise _UnusualError
-    names[start] = name
-    return name, end or at
+    return ".".join(labels), end or at
 
 
 def _strings(wire: bytes, at: int, end: int) -> str:

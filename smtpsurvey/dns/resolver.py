@@ -13,7 +13,7 @@ from smtpsurvey.dns.answer import Answer
 from smtpsurvey.dns.lookup import Lookup, Options
 from smtpsurvey.dns.query import question
 from smtpsurvey.dns.reader import BadMessageError, read
-from smtpsurvey.dns.servers import Server
+from smtpsurvey.dns.servers import FIRST_PAUSE, Server, Servers
 from smtpsurvey.dns.transport import Transport
 from smtpsurvey.errors import SurveyError
 from smtpsurvey.outcomes import DnsOutcome
@@ -32,7 +32,6 @@ logger = logging.getLogger(__name__)
 PROBE_TIMEOUTS = (1.0, 2.0, 2.0)  # seconds of each try to find out whether a server works
 PUMP = 0.02  # seconds between looks whether the servers' rates let another question pass
 COUNTS = ("queries", "timeouts", "strays", "malformed", "tcp", "lost_servers")
-_USELESS = frozenset((DnsOutcome.TIMEOUT, DnsOutcome.SERVFAIL, DnsOutcome.BAD_ANSWER, DnsOutcome.LOCAL_ERROR))
 _OUTCOMES = {"SERVFAIL": DnsOutcome.SERVFAIL, "REFUSED": DnsOutcome.REFUSED}
 _NO_EDNS = frozenset(("FORMERR", "NOTIMP", "BADVERS"))  # what servers from before EDNS answer (RFC 6891 section 7)
 
@@ -48,7 +47,7 @@ class Resolver:
     ) -> None:
         """Ask ``servers`` once :meth:`start` has found out which of them work."""
         now = reactor.seconds()
-        self.servers = [Server(address, options.rate, now) for address in servers]
+        self.servers = Servers((Server(address, options.rate, now) for address in servers), options.concurrency)
         self.in_flight = 0
         self._reactor = reactor
         self._options = options
@@ -58,7 +57,6 @@ class Resolver:
         self._queue: deque[Lookup] = deque()
         self._ticking: DelayedCall | None = None
         self._pauses: dict[Server, DelayedCall] = {}
-        self._turn = 0
         self._stopped = False
 
     def start(self) -> Deferred[None]:
@@ -66,7 +64,7 @@ class Resolver:
         found: Deferred[None] = Deferred()
 
         def one(_: None) -> None:
-            if not found.called and any(server.works for server in self.servers):
+            if not found.called and self.servers.any_works():
                 found.callback(None)
 
         def every(_: object) -> None:
@@ -113,7 +111,7 @@ class Resolver:
         timeouts = self._options.timeouts
         while self._queue:
             lookup = self._queue[0]
-            server = self._choose(lookup)
+            server = self.servers.choose(lookup, self._reactor.seconds())
             if server is None:
                 break
             try:
@@ -126,23 +124,6 @@ class Resolver:
             self._queue.popleft()
         self._keep_ticking()
 
-    def _choose(self, lookup: Lookup) -> Server | None:
-        """Take the servers in turn; one that was asked this already only if no other works."""
-        now, most, number = self._reactor.seconds(), self._options.concurrency, len(self.servers)
-        fresh, again = False, None
-        for step in range(number):
-            server = self.servers[(self._turn + step) % number]
-            if not server.works:
-                continue
-            asked = server is lookup.last or server in lookup.tried
-            fresh = fresh or not asked
-            if server.in_flight < most and server.may_send(now):
-                if not asked:
-                    self._turn = (self._turn + step + 1) % number
-                    return server
-                again = again or server
-        return None if fresh else again
-
     def _judge(self, lookup: Lookup, server: Server, wire: bytes | None) -> None:
         """Decide whether an answer is the last word."""
         if wire is None:
@@ -152,8 +133,13 @@ class Resolver:
             found = read(wire)
         except BadMessageError:
             self._counts["malformed"] += 1
+            self._fail(server, "answers nobody can read")
             self._doubt(lookup, server, DnsOutcome.BAD_ANSWER, None)
             return
+        if found.rcode == "SERVFAIL":
+            self._fail(server, "answers SERVFAIL")
+        else:
+            server.answered()
         if found.rcode == "NOERROR":
             there = lookup.type == "ANY" or any(record.type == lookup.type for record in found.records)
             self._end(lookup, DnsOutcome.OK if there else DnsOutcome.NO_DATA, found, server)
@@ -172,13 +158,15 @@ class Resolver:
         lookup.tried = (*lookup.tried, server)
         if lookup.best is None or lookup.best[0] is DnsOutcome.BAD_ANSWER:
             lookup.best = outcome, found, server
-        if lookup.only is None and any(other.works and other not in lookup.tried for other in self.servers):
+        if lookup.only is None and self.servers.any_works(but=lookup.tried):
             self._again(lookup)
         else:
             self._end(lookup, *lookup.best)
 
     def _again(self, lookup: Lookup) -> None:
         """Ask once more, before what has not been asked at all, unless all tries are spent."""
+        if lookup.done.called:  # somebody who heard of another one's end has dropped it
+            return
         if lookup.only is not None:
             self._probe_again(lookup, lookup.only)
         elif lookup.tries < len(self._options.timeouts):
@@ -196,6 +184,8 @@ class Resolver:
     def _end(
         self, lookup: Lookup, outcome: DnsOutcome, found: Read | None = None, server: Server | None = None
     ) -> None:
+        if lookup.done.called:
+            return
         self.in_flight -= 1
         lookup.done.callback(
             Answer(
@@ -231,10 +221,9 @@ class Resolver:
         for lookup, server in self._transport.late():
             if server is not None:
                 self._counts["timeouts"] += 1
-                if server.failed():
-                    self._lose(server, "no answers")
+                self._fail(server, "no answers")
             self._again(lookup)
-        if not any(server.works for server in self.servers):
+        if not self.servers.any_works():
             self._expire()
         self._pump()
 
@@ -270,17 +259,23 @@ class Resolver:
     def _probed(self, answer: Answer, server: Server) -> None:
         if self._stopped:
             return
-        if answer.outcome not in _USELESS:
+        if answer.rcode is not None and answer.outcome is not DnsOutcome.SERVFAIL:
             server.proved()
             self._pump()
             return
         if answer.outcome is not DnsOutcome.LOCAL_ERROR:
             server.reason = "no answer" if answer.outcome is DnsOutcome.TIMEOUT else f"answers {answer.outcome}"
+        if server.pause == FIRST_PAUSE:
+            logger.warning("DNS server %s does not work: %s", server.address, server.reason)
         self._pauses[server] = self._reactor.callLater(server.next_pause(), self._probe, server)
+
+    def _fail(self, server: Server, reason: str) -> None:
+        """Take note of a try without a useful answer."""
+        if server.failed():
+            self._lose(server, reason)
 
     def _lose(self, server: Server, reason: str) -> None:
         """Ask a server no more until it has shown that it works."""
-        logger.warning("DNS server %s does not work: %s", server.address, reason)
         self._counts["lost_servers"] += 1
         server.lost(reason)
         self._probe(server)

@@ -11,11 +11,13 @@ import dns.resolver
 from smtpsurvey.errors import SurveyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+    from smtpsurvey.dns.lookup import Lookup
 
 PORT = 53
 FAILURES = 20
-"""Tries without any answer, one after the other, after which a server has to prove that it works."""
+"""Tries without a useful answer, one after the other, after which a server has to prove that it works."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds until a server that does not work is probed again; each time twice the last."""
 BURST = 0.1  # seconds of the rate that may be sent at once
@@ -113,11 +115,11 @@ class Server:
         self._room -= 1
 
     def answered(self) -> None:
-        """Take note of an answer, whatever it says."""
+        """Take note of an answer, whatever it says, but SERVFAIL."""
         self.failures = 0
 
     def failed(self) -> bool:
-        """Take note of a try without an answer; true when now it has to prove that it works."""
+        """Take note of a try without a useful answer; true when now it has to prove that it works."""
         self.failures += 1
         return self.works and self.failures >= FAILURES
 
@@ -133,3 +135,38 @@ class Server:
         """Give the seconds until the next probe."""
         pause, self.pause = self.pause, min(LONGEST_PAUSE, self.pause * 2)
         return pause
+
+
+class Servers:
+    """All of them, taken in turn."""
+
+    def __init__(self, servers: Iterable[Server], most: int) -> None:
+        """Let ``most`` queries be in flight to each."""
+        self._all = tuple(servers)
+        self._most = most
+        self._turn = 0
+
+    def __iter__(self) -> Iterator[Server]:
+        """Go through them as they were given."""
+        return iter(self._all)
+
+    def any_works(self, but: tuple[Server, ...] = ()) -> bool:
+        """Tell whether one works, leaving some out."""
+        return any(server.works and server not in but for server in self._all)
+
+    def choose(self, lookup: Lookup, now: float) -> Server | None:
+        """Give one that may be asked now; one that was asked this already only if no other works."""
+        number = len(self._all)
+        fresh, again = False, None
+        for step in range(self._turn, self._turn + number):
+            server = self._all[step % number]
+            if not server.works:
+                continue
+            asked = server is lookup.last or server in lookup.tried
+            fresh = fresh or not asked
+            if server.in_flight < self._most and server.may_send(now):
+                if not asked:
+                    self._turn = (step + 1) % number
+                    return server
+                again = again or server
+        return None if fresh else again

@@ -6,26 +6,23 @@ import os
 from socket import AF_INET, AF_INET6
 from typing import TYPE_CHECKING
 
-from smtpsurvey.dns import tcp
 from smtpsurvey.dns.lookup import Lookup
 from smtpsurvey.dns.query import query
 from smtpsurvey.dns.reader import is_answer
+from smtpsurvey.dns.tcp import Streams
 from smtpsurvey.dns.udp import UdpSocket
-from smtpsurvey.probe.wheel import TICK, TimerWheel
+from smtpsurvey.probe.wheel import TimerWheel
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable, Iterator
 
     from twisted.internet.base import ReactorBase
-    from twisted.internet.defer import Deferred
-    from twisted.python.failure import Failure
 
     from smtpsurvey.dns.servers import Server
 
 SOCKETS = 8  # of one family: who wants to forge an answer has to guess which, beside number and server
 NUMBERS = 30_000  # questions in flight on a socket at most: of 65,536 numbers a free one is soon found
-TCP_AT_ONCE = 64
 _TRUNCATED = 0x02  # in the third byte
 
 
@@ -46,7 +43,7 @@ class Transport:
         self._counts = counts
         self._sockets: dict[bool, list[UdpSocket]] = {}
         self._wheel = TimerWheel(reactor.seconds())
-        self._streams: dict[Lookup, Deferred[bytes]] = {}
+        self._streams = Streams(reactor, self._streamed)
 
     def send(self, lookup: Lookup, server: Server, timeout: float) -> None:
         """Ask a server; raises ``OSError``, of which ``BlockingIOError`` means that there is no room for it now."""
@@ -84,19 +81,15 @@ class Transport:
         left = [lookup for socket in sockets for lookup in socket.pending.values()]
         for lookup in left:
             self.release(lookup)
-        streams, self._streams = self._streams, {}
-        for asking in streams.values():
-            asking.cancel()
         for socket in sockets:
             socket.close()
         self._sockets.clear()
-        return [*left, *streams]
+        return left + self._streams.close()
 
     def _socket(self, ipv6: bool) -> UdpSocket:  # noqa: FBT001 - the key of a table
-        sockets = self._sockets.get(ipv6)
-        if sockets is None:
-            family = AF_INET6 if ipv6 else AF_INET
-            sockets = self._sockets[ipv6] = [UdpSocket(self._reactor, family, self._received) for _ in range(SOCKETS)]
+        sockets = self._sockets.setdefault(ipv6, [])
+        while len(sockets) < SOCKETS:
+            sockets.append(UdpSocket(self._reactor, AF_INET6 if ipv6 else AF_INET, self._received))
         first = os.urandom(1)[0]
         for step in range(SOCKETS):
             socket = sockets[(first + step) % SOCKETS]
@@ -111,41 +104,23 @@ class Transport:
             return
         server = lookup.server
         self.release(lookup)
-        server.answered()
         if wire[2] & _TRUNCATED:
-            self._by_tcp(lookup, server)
+            server.answered()
+            self._counts["tcp"] += 1
+            self._streams.ask(lookup, server)
         else:
             self._answered(lookup, server, wire)
 
-    def _by_tcp(self, lookup: Lookup, server: Server) -> None:
-        """Fetch an answer that was too large for a datagram."""
-        if len(self._streams) >= TCP_AT_ONCE:  # as if it had been lost: it is asked again
-            self._wheel.set(lookup, self._reactor.seconds() + TICK)
-            return
-        self._counts["tcp"] += 1
-        number = os.urandom(2)
-        message = query(number[0] << 8 | number[1], lookup.asked, edns=lookup.edns)
-
-        def done(wire: bytes | None) -> None:
-            if self._streams.pop(lookup, None) is None:  # closed, or nobody waits any more
-                return
-            if wire is not None and not (wire[:2] == number and is_answer(wire, lookup.asked)):
-                self._counts["strays"] += 1
-                wire = None
-            self._answered(lookup, server, wire)
-
-        def failed(_: Failure) -> None:
-            done(None)
-
-        asking = self._streams[lookup] = tcp.ask(self._reactor, server.address, message)
-        asking.addCallbacks(done, failed)
+    def _streamed(self, lookup: Lookup, server: Server, number: bytes, wire: bytes | None) -> None:
+        if wire is not None and not (wire[:2] == number and is_answer(wire, lookup.asked)):
+            self._counts["strays"] += 1
+            wire = None
+        self._answered(lookup, server, wire)
 
     def forget(self, lookup: Lookup) -> None:
         """Drop a question that nobody waits for any more."""
         self.release(lookup)
-        asking = self._streams.pop(lookup, None)
-        if asking is not None:
-            asking.cancel()
+        self._streams.forget(lookup)
 
 
 def _free_number(socket: UdpSocket) -> int:

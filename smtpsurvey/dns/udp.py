@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 from typing import TYPE_CHECKING, Any, cast
@@ -48,7 +49,12 @@ class UdpSocket:
 
     def send(self, data: bytes, address: Address) -> None:
         """Send a datagram; raises ``OSError``, of which ``BlockingIOError`` means that there is no room yet."""
-        self._socket.sendto(data, address)
+        try:
+            self._socket.sendto(data, address)
+        except OSError as error:
+            if error.errno in (errno.ENOBUFS, errno.ENOMEM):
+                raise BlockingIOError(error.errno, error.strerror) from None
+            raise
 
     def close(self) -> None:
         """Leave the reactor."""

@@ -21,6 +21,7 @@ from twisted.internet.task import LoopingCall
 from smtpsurvey.errors import SurveyError
 from smtpsurvey.extensions.summary import Counts, SummaryExtension
 from smtpsurvey.items import SmtpItem
+from smtpsurvey.kinds import DnsItem, MxItem
 from smtpsurvey.probe.ledger import Ledger, Mark
 
 if TYPE_CHECKING:
@@ -92,9 +93,13 @@ class CheckpointExtension:
         return self._ledger
 
     def item_done(self, item: Any) -> None:
-        """Tick off the target of an item."""
-        if self._ledger is not None and isinstance(item, SmtpItem) and item.observation is not None:
+        """Tick off the entry of an item."""
+        if self._ledger is None:
+            return
+        if isinstance(item, SmtpItem) and item.observation is not None:
             self._ledger.done(item.observation.target.position)
+        elif isinstance(item, DnsItem | MxItem) and item.position is not None:
+            self._ledger.done(item.position)
 
     def spider_closed(self) -> None:
         """Write the last mark."""

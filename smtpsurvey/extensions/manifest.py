@@ -22,6 +22,7 @@ from twisted.internet.task import LoopingCall
 from smtpsurvey.errors import FAILED
 from smtpsurvey.extensions.summary import Counts, SummaryExtension
 from smtpsurvey.items import iso_time
+from smtpsurvey.spider import SurveySpider
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
@@ -35,7 +36,7 @@ PACKAGES = ("smtpsurvey", "scrapy", "twisted", "pyopenssl")
 class Manifest:
     """A run. ``finished`` and ``reason`` are ``None`` while it goes on; times are ISO 8601 in UTC.
 
-    ``targets`` is the estimated number of targets in the list, ``None`` for a pipe.
+    ``targets`` is the estimated number of entries in the list, ``None`` for a pipe.
     """
 
     survey: str
@@ -58,15 +59,15 @@ def manifest_of(crawler: Crawler, started: str, reason: str | None = None) -> Ma
     """Describe a run at this moment; ``reason`` when it has finished."""
     now, spider = iso_time(time.time()), crawler.spider
     summary = crawler.get_extension(SummaryExtension)
-    feed, prober = getattr(spider, "feed", None), getattr(spider, "prober", None)
+    ours = spider if isinstance(spider, SurveySpider) else None
     return Manifest(
-        getattr(spider, "survey", ""),
+        ours.survey if ours else "",
         started,
         now,
         None if reason is None else now,
         reason,
-        feed.estimate() if feed else None,
-        prober.in_flight if prober else 0,
+        ours.estimate() if ours else None,
+        ours.in_flight if ours else 0,
         summary.counts() if summary else Counts(),
         {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     )

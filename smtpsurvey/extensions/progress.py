@@ -16,7 +16,7 @@ from scrapy.utils.log import get_scrapy_root_handler
 from twisted.internet.task import LoopingCall
 
 from smtpsurvey.extensions.manifest import Manifest, manifest_of
-from smtpsurvey.outcomes import Outcome
+from smtpsurvey.spider import SurveySpider
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,21 +32,26 @@ SMOOTHING = 0.3  # weight of the last interval in the rate
 
 @attrs.frozen
 class Progress:
-    """A moment of a survey. ``total`` is an estimate while the list is being read, ``None`` for a pipe."""
+    """A moment of a survey. ``total`` is an estimate while the list is being read, ``None`` for a pipe.
+
+    ``words`` say what ``done`` and ``live`` count.
+    """
 
     done: int
     total: int | None
     live: int
     in_flight: int
     rate: float
+    words: tuple[str, str] = SurveySpider.words
 
     def __str__(self) -> str:
         """Write one line for people."""
-        parts = [f"{self.done:,} targets"]
+        entries, live = self.words
+        parts = [f"{self.done:,} {entries}"]
         if self.total:
             share = min(1.0, self.done / self.total)
-            parts = [f"{self.done:,}/{self.total:,} targets ({share:.1%})"]
-        parts += [f"{self.rate:,.0f}/s", f"{self.live:,} live", f"{self.in_flight:,} in flight"]
+            parts = [f"{self.done:,}/{self.total:,} {entries} ({share:.1%})"]
+        parts += [f"{self.rate:,.0f}/s", f"{self.live:,} {live}", f"{self.in_flight:,} in flight"]
         if self.total and self.rate >= 1:
             left = max(0, self.total - self.done)  # a host name counts once, and each of its addresses when it is done
             parts.append(f"ETA {_clock(left / self.rate)}")
@@ -56,9 +61,10 @@ class Progress:
 class Meter:
     """Makes a :class:`Progress` of manifests, one moment after the other."""
 
-    def __init__(self, seconds: Callable[[], float]) -> None:
+    def __init__(self, seconds: Callable[[], float], words: tuple[str, str] = SurveySpider.words) -> None:
         """Measure with this clock."""
         self._seconds = seconds
+        self._words = words
         self._before: tuple[float, int] | None = None
         self._rate = 0.0
 
@@ -66,15 +72,15 @@ class Meter:
         """Add up what runs side by side; the rate is smoothed over the last calls."""
         now, done, live, in_flight, targets = self._seconds(), 0, 0, 0, 0
         for run in runs:
-            done += run.counts.outcomes.total()
-            live += run.counts.outcomes[Outcome.OK]
+            done += run.counts.done
+            live += run.counts.live
             in_flight += run.in_flight
             targets = max(targets, run.targets or 0)  # each reads the whole list
         if self._before is not None and now > self._before[0]:
             last = (done - self._before[1]) / (now - self._before[0])
             self._rate = SMOOTHING * last + (1 - SMOOTHING) * self._rate if self._rate else last
         self._before = (now, done)
-        return Progress(done, targets or None, live, in_flight, self._rate)
+        return Progress(done, targets or None, live, in_flight, self._rate, self._words)
 
 
 class ProgressExtension:
@@ -97,9 +103,10 @@ class ProgressExtension:
         return extension
 
     def spider_opened(self, spider: Spider) -> None:
-        """Begin to follow a spider that probes; others are left alone."""
-        if not hasattr(spider, "prober"):
+        """Begin to follow a spider of ours; others are left alone."""
+        if not isinstance(spider, SurveySpider):
             return
+        self._meter = Meter(time.monotonic, spider.words)
         if self._terminal:
             self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=True)
             self._live.start()

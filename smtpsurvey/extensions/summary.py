@@ -15,7 +15,8 @@ from rich.text import Text
 from scrapy import signals
 
 from smtpsurvey.items import SmtpItem
-from smtpsurvey.outcomes import Outcome
+from smtpsurvey.kinds import DnsItem, MxItem
+from smtpsurvey.outcomes import DnsOutcome, Outcome
 from smtpsurvey.probe.recorder import UNRECORDED
 
 if TYPE_CHECKING:
@@ -27,25 +28,49 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 TOP = 10  # lines of a table; the rest is one more
 WIDTH = 100  # columns, in a log file
+_WITH_MAIL = ("MX", "implicit MX")
 UNKNOWN = "(not identified)"
 
 
 @attrs.define(slots=False)
 class Counts:
-    """What a survey counts: targets by outcome, and servers that answered by software, STARTTLS and TLS."""
+    """What a survey counts: targets by outcome, and servers that answered by software, STARTTLS and TLS.
+
+    ``domains`` are those whose exchanges were looked up, by ``MX``, ``implicit MX``, ``null MX`` and outcome, ``names``
+    all other look-ups by outcome.
+    """
 
     outcomes: Counter[str] = attrs.field(factory=Counter)
     software: Counter[str] = attrs.field(factory=Counter)
     starttls: Counter[str] = attrs.field(factory=Counter)
     tls_versions: Counter[str] = attrs.field(factory=Counter)
+    domains: Counter[str] = attrs.field(factory=Counter)
+    names: Counter[str] = attrs.field(factory=Counter)
+
+    @property
+    def done(self) -> int:
+        """How many entries of the list are done: names, else domains, else targets."""
+        return (self.names or self.domains or self.outcomes).total()
+
+    @property
+    def live(self) -> int:
+        """How many servers answered; where none was asked, how many names or domains have what was looked for."""
+        counts = self.outcomes or self.names
+        return counts[Outcome.OK] if counts else sum(self.domains[kind] for kind in _WITH_MAIL)
 
     def add(self, other: Counts) -> None:
         """Add the counts of another part of the survey."""
         for field in attrs.fields(Counts):
             getattr(self, field.name).update(getattr(other, field.name))
 
-    def count(self, item: SmtpItem) -> None:
-        """Count one recorded target."""
+    def count(self, item: SmtpItem | MxItem | DnsItem) -> None:
+        """Count one item."""
+        if isinstance(item, DnsItem):
+            self.names[item.outcome] += 1
+            return
+        if isinstance(item, MxItem):
+            self.domains[_mail_of(item)] += 1
+            return
         self.outcomes[item.outcome] += 1
         if item.outcome != Outcome.OK:
             return
@@ -57,8 +82,12 @@ class Counts:
 
     def render(self, survey: str, reason: str) -> RenderableType:
         """Make the tables, for rich."""
-        title = Text(f"Survey {survey}: {self.outcomes.total():,} targets ({reason})", style="bold")
+        parts = (("look-ups", self.names), ("domains", self.domains), ("targets", self.outcomes))
+        sums = ", ".join(f"{counts.total():,} {what}" for what, counts in parts if counts) or "nothing"
+        title = Text(f"Survey {survey}: {sums} ({reason})", style="bold")
         named = (
+            ("Look-up", self.names),
+            ("Domain", self.domains),
             ("Outcome", self.outcomes),
             ("Software", self.software),
             ("STARTTLS", self.starttls),
@@ -85,7 +114,7 @@ class SummaryExtension:
 
     def item_scraped(self, item: Any) -> None:
         """Count one."""
-        if isinstance(item, SmtpItem):
+        if isinstance(item, SmtpItem | MxItem | DnsItem):
             self._counts.count(item)
 
     def counts(self) -> Counts:
@@ -102,7 +131,7 @@ class SummaryExtension:
     def spider_closed(self, spider: Spider, reason: str) -> None:
         """Show the tables: on the terminal (standard error), or in the log file where there is one."""
         counts = self.counts()
-        if not counts.outcomes:
+        if not counts.done:
             return
         tables = counts.render(getattr(spider, "survey", spider.name), reason)
         if self._crawler.settings.get("LOG_FILE"):
@@ -122,9 +151,16 @@ def unrecorded(stats: Mapping[str, Any]) -> Counter[str]:
     return found
 
 
+def _mail_of(item: MxItem) -> str:
+    if item.outcome != DnsOutcome.OK:
+        return item.outcome
+    return "null MX" if item.null_mx else "implicit MX" if item.implicit else "MX"
+
+
 def _table(name: str, counts: Counter[str]) -> Table:
     """Make a table of counts and shares, the largest first, the rest in one line."""
-    made = Table(name, "Hosts", "Share", box=None, header_style="bold", pad_edge=False)
+    counted = "Count" if name in {"Look-up", "Domain"} else "Hosts"
+    made = Table(name, counted, "Share", box=None, header_style="bold", pad_edge=False)
     made.columns[1].justify = made.columns[2].justify = "right"
     total = counts.total()
     rows = counts.most_common()

@@ -1,19 +1,14 @@
-"""Feeds a target list to the prober: reads ahead in a thread, looks up host names, tells bad lines."""
+"""Feeds a list to whoever works it off: reads ahead in a thread, tells bad lines."""
 
 from __future__ import annotations
 
 import logging
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
-import attrs
 from scrapy.utils.defer import maybe_deferred_to_future
 from twisted.internet.threads import deferToThread
 
-from smtpsurvey.items import Target
-from smtpsurvey.targets.lines import HostName, TargetLines
-from smtpsurvey.targets.resolve import HostResolver, ResolveError
-from smtpsurvey.targets.shard import shard_of
 from smtpsurvey.targets.source import BlockReader, TargetsError, open_targets
 
 if TYPE_CHECKING:
@@ -21,63 +16,82 @@ if TYPE_CHECKING:
 
     from scrapy.statscollectors import StatsCollector
     from twisted.internet.defer import Deferred
-    from twisted.python.failure import Failure
-
-    from smtpsurvey.probe.ledger import Ledger
-    from smtpsurvey.probe.prober import Entry, Prober
 
 logger = logging.getLogger(__name__)
-FIRST_TARGETS = 100_000  # looked at before the first packet
+FIRST_ENTRIES = 100_000  # looked at before the first packet
 BAD_LINES_SHOWN = 1000  # after that they are only counted
 
 
-@attrs.frozen
-class ListOptions:
-    """Which list, and how to read it. ``shard`` is (index from 0, count)."""
+class Lines(Protocol):
+    """Makes entries of blocks of bytes, as :class:`~smtpsurvey.targets.lines.TargetLines` does."""
 
-    path: str
-    source: str
-    port: int
-    strict: bool = False
-    shard: tuple[int, int] | None = None
+    lines: int
+    bad: int
+    targets: int
+
+    def feed(self, block: bytes) -> Iterator[Any]:
+        """Yield what the lines that end in a block stand for."""
+
+    def finish(self) -> Iterator[Any]:
+        """Yield what a last line without an end stands for."""
+
+
+class Consumer(Protocol):
+    """Takes entries as fast as it works them off, as :class:`~smtpsurvey.probe.prober.Prober` does."""
+
+    def consume(self, entries: Iterator[Any]) -> Deferred[None]:
+        """Take all; fires when the last one is taken."""
+
+    def finished(self) -> Deferred[None]:
+        """Fire when everything taken is done."""
 
 
 class ListFeed:
-    """One target list on its way to the prober."""
+    """One list on its way to a consumer."""
 
     def __init__(
-        self, options: ListOptions, resolver: HostResolver, stats: StatsCollector, ledger: Ledger | None = None
+        self,
+        path: str,
+        lines_of: Callable[[Callable[[int, str], None]], Lines],
+        stats: StatsCollector,
+        *,
+        strict: bool = False,
     ) -> None:
-        """Open the list; what the ledger says is done is passed over. Raises :class:`TargetsError`."""
-        self._ledger = ledger
-        self._estimate: int | None = None
-        self._options = options
-        self._resolver = resolver
+        """Open the list; ``lines_of`` makes its reader, given what to call for bad lines.
+
+        Raises :class:`TargetsError`.
+        """
+        self._path = path
         self._stats = stats
-        self.reader: BlockReader = open_targets(options.path)
-        self.lines = TargetLines(options.path, options.source, options.port, self._bad_line)
+        self._strict = strict
+        self._estimate: int | None = None
+        self.reader: BlockReader = open_targets(path)
+        self.lines = lines_of(self._bad_line)
 
-    async def run(self, prober: Prober, check: Callable[[str], object]) -> None:
-        """Give the prober every target, and wait until all are done.
+    async def run(
+        self,
+        consumer: Consumer,
+        entries_of: Callable[[Iterator[Any]], Iterator[Any]],
+        check: Callable[[Any], object] | None = None,
+    ) -> None:
+        """Give the consumer everything, made into what it takes by ``entries_of``, and wait until all is done.
 
-        ``check`` may refuse the address or name of one of the first targets before any packet is sent. What
-        came before the place where a list cannot be read any further is probed before :class:`TargetsError`
-        is raised.
+        ``check`` may refuse one of the first entries before any packet is sent. What came before the place
+        where a list cannot be read any further is worked off before :class:`TargetsError` is raised.
         """
         failure: TargetsError | None = None
-        first = True
         try:
             block = await self._end_reading(self._begin_reading())
             while block:
                 fraction = self.reader.fraction
                 upcoming = self._begin_reading()
                 entries = self.lines.feed(block)
-                if first:
-                    first, entries = False, _checked(entries, check)
-                await maybe_deferred_to_future(prober.consume(self._entries(entries)))
+                if check is not None:
+                    entries, check = _checked(entries, check), None
+                await maybe_deferred_to_future(consumer.consume(entries_of(entries)))
                 self._estimate = int(self.lines.targets / fraction) if fraction else None
                 block = await self._end_reading(upcoming)
-            await maybe_deferred_to_future(prober.consume(self._entries(self.lines.finish())))
+            await maybe_deferred_to_future(consumer.consume(entries_of(self.lines.finish())))
             self._estimate = self.lines.targets
         except TargetsError as error:
             failure = error
@@ -87,13 +101,13 @@ class ListFeed:
             self.reader.close()
         if failure is None and not self.lines.targets:
             bad = f" ({self.lines.bad} bad lines)" if self.lines.bad else ""
-            failure = TargetsError(f"{self._options.path}: no targets in it{bad}")
-        await maybe_deferred_to_future(prober.finished())
+            failure = TargetsError(f"{self._path}: no targets in it{bad}")
+        await maybe_deferred_to_future(consumer.finished())
         if failure is not None:
             raise failure
 
     def estimate(self) -> int | None:
-        """Give the number of targets of the whole list, estimated from the blocks taken so far; ``None`` before."""
+        """Give the number of entries of the whole list, estimated from the blocks taken so far; ``None`` before."""
         return self._estimate
 
     def _begin_reading(self) -> Deferred[bytes | TargetsError]:
@@ -113,51 +127,18 @@ class ListFeed:
             raise result
         return result
 
-    def _entries(self, entries: Iterator[Target | HostName]) -> Iterator[Entry]:
-        shard, ledger = self._options.shard, self._ledger
-        for entry in entries:
-            if ledger is not None and ledger.is_done(entry.position):
-                continue
-            if type(entry) is HostName:
-                if ledger is not None:
-                    ledger.take(entry.position)  # the look-up itself, until its addresses are known
-                yield self._look_up(entry)
-            elif shard is None or shard_of(entry.ip, shard[1]) == shard[0]:  # type: ignore[union-attr]  # a Target
-                if ledger is not None:
-                    ledger.take(entry.position)
-                yield entry  # type: ignore[misc]  # a Target
-
-    def _look_up(self, host: HostName) -> Deferred[list[Target]]:
-        found: Deferred[list[str]] = deferToThread(self._resolver.addresses, host.name)
-        return found.addCallbacks(self._targets, self._unresolved, callbackArgs=(host,), errbackArgs=(host,))
-
-    def _targets(self, addresses: list[str], host: HostName) -> list[Target]:
-        shard = self._options.shard
-        found = [host.target(ip) for ip in addresses if shard is None or shard_of(ip, shard[1]) == shard[0]]
-        if self._ledger is not None:
-            self._ledger.take(host.position, len(found))
-            self._ledger.done(host.position)
-        return found
-
-    def _unresolved(self, failure: Failure, host: HostName) -> list[Target] | Failure:
-        if not isinstance(failure.value, ResolveError):
-            return failure
-        self._stats.inc_value("smtpsurvey/targets/unresolved")
-        logger.warning("%s:%d: %s", self._options.path, host.line, failure.value)
-        return self._targets([], host)
-
     def _bad_line(self, number: int, reason: str) -> None:
-        line = f"{self._options.path}:{number}: {reason}"
-        if self._options.strict:
+        line = f"{self._path}:{number}: {reason}"
+        if self._strict:
             raise TargetsError(f"{line} (strict=1)")
         if self.lines.bad <= BAD_LINES_SHOWN:
             logger.warning("%s", line)
         if self.lines.bad == BAD_LINES_SHOWN:
-            logger.warning("%s: further bad lines are only counted", self._options.path)
+            logger.warning("%s: further bad lines are only counted", self._path)
 
 
-def _checked(entries: Iterator[Target | HostName], check: Callable[[str], object]) -> Iterator[Target | HostName]:
-    first = list(islice(entries, FIRST_TARGETS))
+def _checked(entries: Iterator[Any], check: Callable[[Any], object]) -> Iterator[Any]:
+    first = list(islice(entries, FIRST_ENTRIES))
     for entry in first:
-        check(entry.ip if isinstance(entry, Target) else entry.name)
+        check(entry)
     return chain(first, entries)

@@ -16,19 +16,18 @@ from scrapy.exceptions import CannotResolveHostError, NotSupported
 from scrapy.http import TextResponse
 from scrapy.utils.defer import maybe_deferred_to_future
 from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThread
 
 from smtpsurvey.admission import Exclude
 from smtpsurvey.admission.gate import Gate
 from smtpsurvey.admission.identity import is_loopback
+from smtpsurvey.dns.addresses import Hosts, ResolveError
 from smtpsurvey.errors import SurveyError
 from smtpsurvey.items import DEFAULT_PORT, Observation, Target
 from smtpsurvey.outcomes import Reason
 from smtpsurvey.probe.prober import Prober
-from smtpsurvey.probe.setup import connections_allowed, identity_of, probe_of, resolver_of
+from smtpsurvey.probe.setup import connections_allowed, identity_of, probe_of
 from smtpsurvey.processor import SurveyItemProcessor
 from smtpsurvey.smtp.reply import text_of
-from smtpsurvey.targets.resolve import ResolveError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -63,12 +62,14 @@ class SmtpDownloadHandler(BaseDownloadHandler):
         super().__init__(crawler)
         from twisted.internet import reactor  # noqa: PLC0415 - Scrapy installs it first
 
+        from smtpsurvey.dns.setup import resolver_of  # noqa: PLC0415 - imports dnspython, for those who fetch
+
         settings, processor = crawler.settings, crawler.engine.scraper.itemproc
         if not isinstance(processor, SurveyItemProcessor):
             raise SurveyError("ITEM_PROCESSOR must be smtpsurvey.processor.SurveyItemProcessor")
         self._processor = processor
         self._waiting: dict[Target, Deferred[Observation]] = {}
-        self._resolver = resolver_of(settings)
+        self._hosts = Hosts(resolver_of(settings, reactor, crawler.stats))
         hooks = [identity_of(settings).admit, *processor.admit_hooks]
         self._prober = Prober(
             reactor,
@@ -102,6 +103,7 @@ class SmtpDownloadHandler(BaseDownloadHandler):
     async def close(self) -> None:
         """End the prober."""
         await self._prober.end()
+        await self._hosts.stop()
 
     def _record(self, observation: Observation) -> None:
         waiting = self._waiting.pop(observation.target, None)
@@ -131,7 +133,7 @@ class SmtpDownloadHandler(BaseDownloadHandler):
         except ValueError:
             pass
         try:
-            addresses = await maybe_deferred_to_future(deferToThread(self._resolver.addresses, host))
+            addresses = await maybe_deferred_to_future(self._hosts.addresses(host))
         except ResolveError as error:
             raise CannotResolveHostError(str(error)) from None
         return host, addresses[0]

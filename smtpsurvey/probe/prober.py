@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 LOOKAHEAD = 65_536  # targets read while the networks of earlier ones are not due
-LOOKUPS = 100  # host names being resolved at a time
+LOOKUPS = 2048  # host names or domains being looked up at a time
 TURN = 512  # connections begun in one turn of the reactor
 FRESH = 0.02  # seconds that a permission to go holds
 RETRY = 0.25  # seconds until another try when nothing of ours will wake us

@@ -18,13 +18,11 @@ from smtpsurvey.smtp.certificate import Examiner
 from smtpsurvey.smtp.conversation import Script
 from smtpsurvey.smtp.reply import Limits
 from smtpsurvey.smtp.tls import TlsClient
-from smtpsurvey.targets.resolve import HostResolver, ResolveError
 
 if TYPE_CHECKING:
     from scrapy.settings import BaseSettings
     from twisted.internet.base import ReactorBase
 
-LOOKUP_TIMEOUT = 10.0  # seconds, for the addresses of a host name
 RESERVE = 32  # descriptors kept for feeds, the database, DNS and the log
 
 
@@ -48,14 +46,6 @@ def probe_of(settings: BaseSettings, reactor: ReactorBase, *, starttls: bool) ->
             raise SurveyError(f"SMTPSURVEY_CA_FILE: {error}") from None
     script = Script.make(identity_of(settings).helo, starttls=starttls, limits=limits)
     return Probe(script, client, timeouts, reactor.seconds, time.time)
-
-
-def resolver_of(settings: BaseSettings) -> HostResolver:
-    """Make the resolver for host names among the targets."""
-    try:
-        return HostResolver(settings.getlist("SMTPSURVEY_DNS_SERVERS"), LOOKUP_TIMEOUT)
-    except (ValueError, ResolveError) as error:
-        raise SurveyError(f"SMTPSURVEY_DNS_SERVERS: {error}") from None
 
 
 def connections_allowed(settings: BaseSettings) -> int:

@@ -1,39 +1,53 @@
-"""``scrapy crawl smtp -a targets=FILE``: the survey itself."""
+"""``scrapy crawl smtp -a targets=FILE`` or ``-a domains=FILE``: the survey itself."""
 
 from __future__ import annotations
 
-import os
-import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scrapy import Spider
-from scrapy.exceptions import CloseSpider
+import attrs
+from scrapy.utils.defer import maybe_deferred_to_future
 
 from smtpsurvey.admission.gate import Gate
-from smtpsurvey.errors import FAILED, SurveyError
-from smtpsurvey.extensions.checkpoint import CheckpointExtension, fingerprint
+from smtpsurvey.dns.addresses import Hosts
+from smtpsurvey.dns.exchanges import Exchanges
+from smtpsurvey.dns.lines import NameLines
+from smtpsurvey.dns.mx import MailExchanges
+from smtpsurvey.errors import SurveyError
 from smtpsurvey.items import DEFAULT_PORT
-from smtpsurvey.probe.feed import ListFeed, ListOptions
+from smtpsurvey.probe.domains import DomainEntries
+from smtpsurvey.probe.entries import TargetEntries, checked_name
+from smtpsurvey.probe.feed import ListFeed
 from smtpsurvey.probe.prober import Prober
 from smtpsurvey.probe.recorder import Recorder
-from smtpsurvey.probe.setup import connections_allowed, identity_of, probe_of, resolver_of
-from smtpsurvey.processor import SurveyItemProcessor
-from smtpsurvey.smtp.reply import text_of
-from smtpsurvey.targets.shard import parse_shard
+from smtpsurvey.probe.setup import connections_allowed, identity_of, probe_of
+from smtpsurvey.spider import SurveySpider, read_shard, read_switch, readable
+from smtpsurvey.targets.lines import TargetLines
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Callable
 
+    from smtpsurvey.dns.resolver import Resolver
     from smtpsurvey.probe.ledger import Ledger
 
-MAX_WAITING = 20_000  # items that may wait in a pipeline (the store) before nothing new is begun
 MAX_DIGITS = 5  # of a port
-_SWITCH = {"0": False, "1": True}
 
 
-class SmtpSpider(Spider):
-    """Probes every target of a list once."""
+@attrs.frozen
+class ListOptions:
+    """Which list, and how to read it. ``shard`` is (index from 0, count); ``domains``: it does not hold targets."""
+
+    path: str
+    source: str
+    port: int
+    strict: bool = False
+    shard: tuple[int, int] | None = None
+    domains: bool = False
+
+
+class SmtpSpider(SurveySpider):
+    """Probes every target of a list once, or every exchange of a list of domains."""
 
     name = "smtp"
 
@@ -47,93 +61,93 @@ class SmtpSpider(Spider):
         source: str | None = None,
         strict: str | int = 0,
         shard: str | None = None,
+        domains: str = "",
         **kwargs: Any,
     ) -> None:
         """Take the arguments of ``-a`` (docs/usage/survey.md); they are checked when the survey starts."""
-        super().__init__(**kwargs)
-        self.survey = _readable(survey) if survey else time.strftime("%Y-%m", time.gmtime())
+        super().__init__(survey, **kwargs)
         self.feed: ListFeed | None = None
         self.prober: Prober | None = None
-        self._targets = targets
-        self._source = _readable(source or ("stdin" if targets == "-" else Path(targets).name))
+        self._targets, self._domains = targets, domains
+        path = targets or domains
+        self._source = readable(source or ("stdin" if path == "-" else Path(path).name))
         self._given = {"port": str(port), "tls": str(tls), "record": record, "strict": str(strict), "shard": shard}
 
-    async def start(self) -> AsyncIterator[Any]:
-        """Run the survey; items go straight to the pipelines, so nothing is ever yielded."""
-        try:
-            await self._run()
-        except SurveyError as error:
-            self.logger.error("%s", error)  # noqa: TRY400 - one line says it
-            raise CloseSpider(FAILED) from None
-        return
-        yield  # what makes this an asynchronous iterator
+    def estimate(self) -> int | None:
+        """Give the number of targets, or domains, in the list."""
+        return self.feed.estimate() if self.feed is not None else None
 
-    async def _run(self) -> None:
+    @property
+    def in_flight(self) -> int:
+        """Connections at the moment."""
+        return self.prober.in_flight if self.prober is not None else 0
+
+    async def survey_all(self) -> None:
+        """Run the survey."""
         from twisted.internet import reactor  # noqa: PLC0415 - Scrapy installs it first
 
-        crawler, settings, engine = self.crawler, self.crawler.settings, self.crawler.engine
-        processor = engine.scraper.itemproc
-        if not isinstance(processor, SurveyItemProcessor):
-            raise SurveyError("ITEM_PROCESSOR must be smtpsurvey.processor.SurveyItemProcessor")
-        if processor.failure is not None:
-            raise SurveyError(processor.failure)
-        options = self._options()
+        crawler, settings = self.crawler, self.crawler.settings
+        processor, options = self.take_processor(), self._options()
         identity, hooks = identity_of(settings), processor.admit_hooks
-        ledger = self._take_up(options)
+        arguments = {name: str(self._given[name]) for name in ("port", "tls", "record", "shard")}
+        ledger = self.take_up("domains" if options.domains else "targets", options.path, arguments)
         prober = self.prober = Prober(
             reactor,
-            probe_of(settings, reactor, starttls=self._switch("tls")),
+            probe_of(settings, reactor, starttls=read_switch("tls", self._given["tls"])),
             Gate(hooks if identity.complete else [identity.admit, *hooks]),
             Recorder(self.survey, processor, crawler.stats, ledger, everything=self._everything()),
             concurrency=connections_allowed(settings),
-            hold=lambda: engine.paused or processor.waiting > MAX_WAITING,
+            hold=self.must_wait,
         )
         processor.before_close.append(prober.end)
-        self.feed = ListFeed(options, resolver_of(settings), crawler.stats, ledger)
-        await self.feed.run(prober, identity.check)
+        if options.domains:
+            await self._survey_domains(prober, options, ledger, identity.check)
+        else:
+            hosts = Hosts(self._resolver())
+            processor.before_close.append(hosts.stop)
+            entries = TargetEntries(options.path, hosts, crawler.stats, ledger, options.shard)
+            lines_of = partial(TargetLines, options.path, options.source, options.port)
+            self.feed = ListFeed(options.path, lines_of, crawler.stats, strict=options.strict)
+            await self.feed.run(prober, entries, lambda entry: identity.check(checked_name(entry)))
 
-    def _take_up(self, options: ListOptions) -> Ledger | None:
-        """Open the checkpoint, where there is a JOBDIR."""
-        checkpoint = self.crawler.get_extension(CheckpointExtension)
-        if checkpoint is None:
-            return None
-        if options.path == "-":
-            raise SurveyError("JOBDIR: a survey of standard input cannot be taken up again; give a file")
-        job = {"survey": self.survey, "targets": options.path, "port": str(options.port)}
-        job |= {name: str(self._given[name]) for name in ("tls", "record", "shard")}
-        try:
-            job["content of the targets file"] = fingerprint(options.path)
-        except OSError as error:
-            raise SurveyError(f"{options.path}: {error.strerror}") from None
-        return checkpoint.open(job)
+    async def _survey_domains(
+        self, prober: Prober, options: ListOptions, ledger: Ledger | None, check: Callable[[str], object]
+    ) -> None:
+        stats, processor, resolver = self.crawler.stats, self.processor, self._resolver()
+        exchanges = Exchanges.of(self.crawler.settings, resolver)
+        mail = MailExchanges(resolver, exchanges, self.survey, options.source)
+        entries = DomainEntries(mail, processor.submit, options.port, ledger, options.shard)
+
+        async def end() -> None:
+            entries.stop()
+            await maybe_deferred_to_future(resolver.stop())
+            exchanges.tell(stats)
+
+        processor.before_close.append(end)
+        self.feed = ListFeed(options.path, partial(NameLines, options.path), stats, strict=options.strict)
+        await maybe_deferred_to_future(resolver.start())
+        await self.feed.run(prober, entries, lambda entry: check(entry.name))
+
+    def _resolver(self) -> Resolver:
+        from twisted.internet import reactor  # noqa: PLC0415 - Scrapy installs it first
+
+        from smtpsurvey.dns.setup import resolver_of  # noqa: PLC0415 - Scrapy imports every spider for each
+
+        return resolver_of(self.crawler.settings, reactor, self.crawler.stats)
 
     def _options(self) -> ListOptions:
-        if not self._targets:
-            raise SurveyError("no targets: give -a targets=FILE, or - for standard input")
+        if bool(self._targets) == bool(self._domains):
+            fault = "both targets and domains" if self._targets else "no targets"
+            raise SurveyError(f"{fault}: give -a targets=FILE, or - for standard input, or -a domains=FILE")
         port = self._given["port"]
         if not (port and port.isdecimal() and len(port) <= MAX_DIGITS and 0 < int(port) < 1 << 16):
             raise SurveyError(f"port={port!r} is no port (1 to 65535)")
-        shard = None
-        if self._given["shard"] is not None:
-            try:
-                shard = parse_shard(self._given["shard"])
-            except ValueError as error:
-                raise SurveyError(str(error)) from None
-        return ListOptions(self._targets, self._source, int(port), self._switch("strict"), shard)
-
-    def _switch(self, name: str) -> bool:
-        given = self._given[name]
-        if given not in _SWITCH:
-            raise SurveyError(f"{name}={given!r} is neither 0 nor 1")
-        return _SWITCH[given]
+        strict, shard = read_switch("strict", self._given["strict"]), read_shard(self._given["shard"])
+        path = self._targets or self._domains
+        return ListOptions(path, self._source, int(port), strict, shard, bool(self._domains))
 
     def _everything(self) -> bool:
         record = self._given["record"]
         if record not in ("accepted", "all"):
             raise SurveyError(f"record={record!r} is neither accepted nor all")
         return record == "all"
-
-
-def _readable(label: str) -> str:
-    r"""Show the bytes of a command line that are no UTF-8 as ``\xNN``, as in texts from the wire."""
-    return text_of(os.fsencode(label))
