@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from pathlib import Path
+
 import pytest
 
 from smtpsurvey.classify import Classifier, Transcript
+from smtpsurvey.classify.classifier import transcript_of
 from smtpsurvey.classify.rules import read_rules
+from smtpsurvey.classify.session import item_of_text
 
+ROOT = Path(__file__).parent.parent
+TRANSCRIPTS = ROOT / "tests/transcripts"
+SOURCES = ("source", "manual", "session", "transcript")
 BUILTIN = Classifier.load(["builtin"])
 POSTFIX = Transcript(
     ehlo="mx.example.com",
@@ -63,6 +72,32 @@ def test_every_product_has_a_vendor_and_one_vendor_only() -> None:
     # Netscape and Critical Path each called theirs so.
     assert {name for name, owners in vendors.items() if len(owners) > 1} == {"Messaging Server"}
     assert None not in set().union(*vendors.values())
+
+
+@pytest.mark.parametrize("origin", read_rules("builtin"), ids=lambda origin: origin.rule.id)
+def test_every_source_begins_with_its_kind(origin: object) -> None:
+    kind, found, where = origin.rule.source.partition(": ")
+    assert kind in SOURCES
+    assert found
+    assert len(where) > 8
+
+
+@pytest.mark.parametrize(
+    "rule", [rule for rule in BUILTIN.rules if rule.source.startswith("transcript: ")], ids=lambda rule: rule.id
+)
+def test_a_rule_that_rests_on_a_transcript_of_ours_matches_it(rule: object) -> None:
+    name = re.search(r"tests/transcripts/(\w+\.txt)", rule.source).group(1)
+    session = (TRANSCRIPTS / name).read_text("utf-8")
+    assert "recorded" in session.splitlines()[0]
+    transcript = transcript_of(item_of_text(session))
+    assert rule.id in {match.rule.id for match in BUILTIN.ranking(transcript)}
+
+
+def test_the_docs_count_rules_by_what_they_rest_on() -> None:
+    counted = Counter(rule.source.partition(": ")[0] for rule in BUILTIN.rules)
+    page = (ROOT / "docs/usage/fingerprints.md").read_text("utf-8")
+    table = dict(re.findall(r"(?m)^\| `(\w+):` \|.*\| (\d+) \|$", page))
+    assert {kind: int(number) for kind, number in table.items()} == counted
 
 
 @pytest.mark.parametrize("origin", read_rules("builtin"), ids=lambda origin: origin.rule.id)
@@ -224,7 +259,8 @@ def test_when_greeting_and_behaviour_contradict_the_greeting_wins_and_both_are_k
     [
         ("mail.example.com ESMTP Postcow", POSTFIX, "mailcow"),
         ("mx.example.com ESMTP Proxmox", POSTFIX, "Proxmox Mail Gateway"),
-        ("mx-01-eu-west-1.prod.hydra.sophos.com ESMTP", POSTFIX, "Sophos Email"),
+        ("alph731.prodigy.net ESMTP Sendmail Inbound 8.15.2/8.15.2; Sun, 9 Mar 2025", SENDMAIL, "AT&T Mail"),
+        ("localhost ESMTP Sendria (https://sendria.net)", AIOSMTPD, "Sendria"),
         ("mx.example.com ESMTP MailCleaner (Community Edition 2024) Wed, 25 Nov 2026 02:37:00", EXIM, "MailCleaner"),
         (
             "mx.example.com ESMTP Sendmail 8.13.8+Sun/8.13.8; Wed, 25 Nov 2009 02:37:00 GMT",
