@@ -12,15 +12,20 @@ import sys
 import tempfile
 from pathlib import Path
 
+from case_asmap import run_asmap
 from case_classify import run_classify
 from case_dns import run_dns
+from case_fleet import run_fleet
 from case_growth import run_growth
 from case_memory import run_memory
 from case_nmap import run_nmap
 from case_pace import run_pace
 from case_procs import run_procs
+from case_received import run_received
 from case_speed import run_live, run_mix, run_tls
 from case_store import run_store
+from case_targets import run_targets
+from case_zone import run_zone
 from measure import BenchError, raise_file_limit
 from programs import Programs
 from survey import Bench
@@ -38,6 +43,11 @@ CASES = {
     "store": run_store,
     "nmap": run_nmap,
     "growth": run_growth,
+    "fleet": run_fleet,
+    "asmap": run_asmap,
+    "targets": run_targets,
+    "zone": run_zone,
+    "received": run_received,
 }
 RUNS = 5
 

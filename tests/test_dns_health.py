@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,12 @@ from doubles.nameserver import resolvers, respond
 from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
-from smtpsurvey.dns.servers import FAILURES
+from smtpsurvey.dns import transport
+from smtpsurvey.dns.lookup import Options
+from smtpsurvey.dns.resolver import PUMP, Resolver
+from smtpsurvey.dns.servers import FAILURES, Address
+from smtpsurvey.dns.transport import SOCKETS
+from smtpsurvey.dns.udp import UdpSocket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +27,9 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from smtpsurvey.dns.answer import Answer
+
+
+NOBODY = Address("255.255.255.255", 53)  # the kernel sends no broadcasts for those who do not ask it to
 
 
 @pytest.fixture
@@ -166,3 +175,80 @@ def test_whoever_hears_of_a_timeout_may_drop_the_others(make: Make, what: str) -
     assert len(ended) == len(asked)
     assert setting.resolver.in_flight == 0
     assert setting.ask() == [] or what == "stop"
+
+
+def test_a_server_that_nothing_can_be_sent_to_does_not_work(make: Make) -> None:
+    setting = make(0)
+    setting.resolver = Resolver(setting.reactor, [NOBODY], Options(), None)  # type: ignore[arg-type]
+    failures: list[Failure] = []
+    setting.resolver.start().addErrback(failures.append)
+    (failure,) = failures
+    assert str(failure.value) == "no DNS server works: 255.255.255.255: Permission denied"
+
+
+def test_a_server_that_nothing_can_be_sent_to_any_more_is_dropped(make: Make) -> None:
+    setting = make(2)
+    setting.start()
+    first, second = setting.resolver.servers
+    first.address = NOBODY
+    answers = [setting.ask(f"d{n}.example") for n in range(4)]
+    for _ in answers:
+        setting.servers[1].answer("MX 10 mx.example.org.")
+    assert {setting.end(found).outcome for found in answers} == {"ok"}
+    assert (first.works, first.reason, second.works) == (False, "Permission denied", True)
+    first.address = setting.servers[0].address
+    setting.reactor.let_pass(1)
+    assert setting.servers[0].answer() == ". NS"
+    setting.reactor.run_until(lambda: first.works)
+    assert setting.stat("lost_servers") == 1
+
+
+def test_what_finds_no_room_in_the_socket_is_sent_a_little_later(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = make(1)
+    setting.start()
+
+    def full(*_: object) -> None:
+        raise BlockingIOError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(UdpSocket, "send", full)
+        found = setting.ask()
+        setting.reactor.let_pass(1)
+    assert setting.resolver.in_flight == 1
+    setting.reactor.advance(PUMP)
+    setting.servers[0].answer("MX 10 mx.example.org.")
+    assert setting.end(found).outcome == "ok"
+    assert setting.stat("queries") == 2
+    assert setting.stat("lost_servers") == 0
+
+
+def test_numbers_and_ports_are_drawn_at_random(make: Make) -> None:
+    setting = make(1, concurrency=300)
+    setting.start()
+    seen = []
+    for number in range(300):
+        setting.ask(f"d{number}.example")
+        query, source = setting.servers[0].query()
+        seen.append((query.id, source[1]))
+    ids, ports = zip(*seen, strict=True)
+    assert len({*ports}) == SOCKETS  # one of them missing: 8 * (7/8)^300, less than 1 in 10^15
+    assert max(ports.count(port) for port in ports) < 100
+    assert len({*ids}) > 280
+    steps = {after - before for before, after in itertools.pairwise(ids)}
+    assert len(steps) > 280  # neither counted up nor in any fixed step
+    assert min(ids) < 1 << 13 < 7 << 13 < max(ids)
+
+
+def test_more_questions_than_numbers_wait(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "NUMBERS", 1)
+    setting = make(1)
+    setting.start()
+    answers = [setting.ask(f"d{number}.example") for number in range(SOCKETS + 3)]
+    queries = [setting.servers[0].query() for _ in range(SOCKETS)]
+    assert not setting.servers[0].waiting()
+    for query, source in queries:
+        setting.servers[0].socket.sendto(respond(query, "MX 10 mx.example.org."), source)
+    setting.reactor.run_until(setting.servers[0].waiting)
+    for _ in range(3):
+        setting.servers[0].answer("MX 10 mx.example.org.")
+    assert {setting.end(found).outcome for found in answers} == {"ok"}
