@@ -10,8 +10,9 @@ from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
 from smtpsurvey.admission import AdmissionError
-from smtpsurvey.admission.asmap import UNKNOWN, Announcement, AsMap, AsMapError
+from smtpsurvey.admission.asmap import UNKNOWN, Announcement, AsMap, AsMapError, Details
 from smtpsurvey.admission.asmap_build import write_map
+from smtpsurvey.admission.delegated import Holding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,3 +132,27 @@ def test_the_announced_prefix_is_told_although_more_specifics_cut_into_it(tmp_pa
     write_map({ip_network("9.0.0.0/8"): (64500,), ip_network("9.2.0.0/16"): (64501,)}, str(out))
     assert AsMap(out).lookup("9.3.0.1") == Announcement(64500, "9.0.0.0/8", None, (64500,))
     assert AsMap(out).lookup("9.2.0.1") == Announcement(64501, "9.2.0.0/16", None, (64501,))
+
+
+def test_details_keep_as_sets_together_and_name_the_holder(tmp_path: Path) -> None:
+    record = {"autonomous_system_number": 1, "origins": [1, [2, 3], 4], "holder": "apnic:A91872ED"}
+    as_map = map_of(tmp_path, {"9.2.0.0/16": record})
+    assert as_map.details("9.2.0.1") == Details((1, (2, 3), 4), "apnic:A91872ED")
+    assert as_map.lookup("9.2.0.1").origins == (1, 2, 3, 4)
+    assert as_map.details("9.3.0.1") == as_map.details("2a00::1") == Details((), None)
+    assert map_of(tmp_path, {"9.2.0.0/16": {"asn": "AS7"}}).details("9.2.0.1") == Details((7,), None)
+
+
+@pytest.mark.parametrize("origins", ["AS1", [], [[]], [["x", [1]]], ["x"], [[[2]]], {"a": 1}])
+def test_details_of_a_strange_shape_say_nothing(tmp_path: Path, origins: Any) -> None:
+    details = map_of(tmp_path, {"9.2.0.0/16": {"asn": 1, "origins": origins, "holder": 7}}).details("9.2.0.1")
+    assert details.holder is None
+    assert details.origins in {(), (1,)}
+
+
+def test_in_a_map_of_ours_what_is_held_but_not_announced_has_no_prefix(tmp_path: Path) -> None:
+    out = tmp_path / "as.mmdb"
+    write_map({ip_network("9.2.0.0/16"): (1,)}, str(out), {ip_network("9.0.0.0/8"): Holding("AU", "apnic:A9")})
+    assert AsMap(out).lookup("9.1.0.1") == Announcement(None, None, "AU", ())
+    assert AsMap(out).lookup("9.2.0.1") == Announcement(1, "9.2.0.0/16", "AU", (1,))
+    assert AsMap(out).details("9.1.0.1") == Details((), "apnic:A9")

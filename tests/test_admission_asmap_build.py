@@ -2,151 +2,41 @@
 
 from __future__ import annotations
 
-import gzip
 import random
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
+import maxminddb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smtpsurvey.admission import AdmissionError
-from smtpsurvey.admission.asmap import UNKNOWN, Announcement, AsMap
-from smtpsurvey.admission.asmap_build import MAX_LINE, _parse, read_all, read_announcements, write_map
+from smtpsurvey.admission.asmap import Announcement, AsMap, Details
+from smtpsurvey.admission.asmap_build import Tables, read_all, write_map
+from smtpsurvey.admission.delegated import Holding
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from smtpsurvey.admission.asmap import Origins
     from smtpsurvey.admission.ranges import Network
-
-PYASN = b"""\
-; IP-ASN32-DAT file
-; Original file : <Path to a rib file>
-1.0.0.0/24\t13335
-1.0.0.0/8\t64500
-2400:cb00::/32\t13335
-"""
-CAIDA = b"""\
-1.0.0.0\t24\t13335
-9.2.0.0\t16\t64501_64500
-9.3.0.0\t16\t64502,64503_64502
-2400:cb00::\t32\t13335
-"""
-
-
-def test_pyasn_lines_are_read(tmp_path: Path) -> None:
-    path = tmp_path / "any.name"
-    path.write_bytes(PYASN)
-    bad: list[str] = []
-    assert dict(read_announcements(str(path), bad.append)) == {
-        ip_network("1.0.0.0/24"): (13335,),
-        ip_network("1.0.0.0/8"): (64500,),
-        ip_network("2400:cb00::/32"): (13335,),
-    }
-    assert bad == []
-
-
-def test_caida_lines_are_read_with_all_origins_the_most_frequent_first(tmp_path: Path) -> None:
-    path = tmp_path / "any.name"
-    path.write_bytes(CAIDA)
-    bad: list[str] = []
-    assert dict(read_announcements(str(path), bad.append)) == {
-        ip_network("1.0.0.0/24"): (13335,),
-        ip_network("9.2.0.0/16"): (64501, 64500),
-        ip_network("9.3.0.0/16"): (64502, 64503),
-        ip_network("2400:cb00::/32"): (13335,),
-    }
-    assert bad == []
-
-
-@pytest.mark.parametrize("content", [PYASN, CAIDA])
-def test_gzip_is_known_by_its_content(tmp_path: Path, content: bytes) -> None:
-    plain, packed = tmp_path / "plain.gz", tmp_path / "packed.dat"
-    plain.write_bytes(content)
-    packed.write_bytes(gzip.compress(content))
-    bad: list[str] = []
-    assert read_all([str(plain)], bad.append) == read_all([str(packed)], bad.append)
-    assert bad == []
-
-
-@pytest.mark.parametrize("cut", [10, -9])
-def test_a_truncated_gzip_says_so_and_keeps_what_came_before(tmp_path: Path, cut: int) -> None:
-    path = tmp_path / "routes.gz"
-    path.write_bytes(gzip.compress(PYASN)[:cut])
-    bad: list[str] = []
-    found = read_all([str(path)], bad.append)
-    assert len(bad) == 1
-    assert bad[0].startswith(f"{path}:{1 if cut == 10 else 6}: broken gzip, the rest is lost: ")
-    assert len(found) == (0 if cut == 10 else 3)
-
-
-@pytest.mark.parametrize("damage", [b"\x1f\x8bno gzip at all", gzip.compress(PYASN)[:30] + b"\xff" * 40])
-def test_a_damaged_gzip_is_one_bad_line(tmp_path: Path, damage: bytes) -> None:
-    path = tmp_path / "routes.gz"
-    path.write_bytes(damage)
-    bad: list[str] = []
-    read_all([str(path)], bad.append)
-    assert len(bad) == 1
-    assert "broken gzip" in bad[0]
-
-
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        (b"1.0.0.0/24", "'1.0.0.0/24' is neither PREFIX AS (pyasn) nor ADDRESS LENGTH AS (CAIDA pfx2as)"),
-        (b"1.0.0.0 13335", "is neither PREFIX AS"),
-        (b"1.0.0.0 24 13335 more", "is neither PREFIX AS"),
-        (b"1.0.0.0 255.255.255.0 13335", "is neither PREFIX AS"),
-        (b"1.0.0.0/33\t13335", "'1.0.0.0/33' does not appear to be an IPv4 or IPv6 network"),
-        (b"1.0.0.1\t24\t13335", "1.0.0.1/24 has host bits set"),
-        (b"1.0.0.0/24\tAS13335", "'AS13335' is no AS number (1 to 4294967295)"),
-        (b"1.0.0.0/24\t0", "'0' is no AS number"),
-        (b"1.0.0.0/24\t4294967296", "'4294967296' is no AS number"),
-        (b"1.0.0.0/24\t1_", "'' is no AS number"),
-        (b"1.0.0.0/24\t{1,2}", "'{1' is no AS number"),
-        (b"0.0.0.0/0\t1", "0.0.0.0/0 is a default route"),
-        (b"::/0\t1", "::/0 is a default route"),
-        (b"::/8\t1", "::/8 overlaps ::/96, where the map keeps IPv4"),
-        (b"::1.0.0.0/120\t1", "overlaps ::/96"),
-        (b"\xff\x00\x1b[2J", r"'\\xff\x00\x1b[2J' is neither PREFIX AS"),
-        (b"1.0.0.0/24\t" + b"1," * MAX_LINE, f"longer than {MAX_LINE} bytes"),
-    ],
-)
-def test_a_bad_line_is_told_with_file_line_and_reason_and_the_rest_is_read(
-    tmp_path: Path, line: bytes, reason: str
-) -> None:
-    path = tmp_path / "routes.dat"
-    path.write_bytes(b"; first\n" + line + b"\n2.0.0.0/8\t64500\n")
-    bad: list[str] = []
-    assert read_all([str(path)], bad.append) == {ip_network("2.0.0.0/8"): (64500,)}
-    assert len(bad) == 1
-    assert bad[0].startswith(f"{path}:2: ")
-    assert reason in bad[0]
-    assert "\n" not in bad[0]
-
-
-@given(st.binary(max_size=80))
-def test_any_bytes_are_an_announcement_or_blank_or_a_clear_error(line: bytes) -> None:
-    try:
-        found = _parse(line)
-    except ValueError as error:
-        assert str(error)  # noqa: PT017 -- either end is right; what matters is that there is no third
-    else:
-        assert found is None or all(0 < asn < 2**32 for asn in found[1])
-
-
-@pytest.mark.parametrize("name", ["missing", "."])
-def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path, name: str) -> None:
-    with pytest.raises(AdmissionError, match=r"^\S+: [A-Z][a-z ]+$"):
-        read_all([str(tmp_path / name)], pytest.fail)
 
 
 def test_where_a_prefix_comes_again_the_later_line_counts(tmp_path: Path) -> None:
     for name, asn in (("a", 1), ("b", 2)):
         (tmp_path / name).write_text(f"1.0.0.0/8\t7\n1.0.0.0/8\t{asn}\n", "ascii")
     found = read_all([str(tmp_path / "a"), str(tmp_path / "b")], pytest.fail)
-    assert found == {ip_network("1.0.0.0/8"): (2,)}
+    assert found == Tables({ip_network("1.0.0.0/8"): (2,)}, {})
+
+
+def test_a_row_whose_count_is_no_power_of_two_is_held_in_several_networks(tmp_path: Path) -> None:
+    (tmp_path / "rir").write_text(
+        "arin|US|ipv4|9.0.0.0|768|20110811|assigned|x\narin|CA|ipv4|9.0.2.0|256||assigned|y", "ascii"
+    )
+    us, ca = Holding("US", "arin:x"), Holding("CA", "arin:y")
+    found = read_all([str(tmp_path / "rir")], pytest.fail)
+    assert found == Tables({}, {ip_network("9.0.0.0/23"): us, ip_network("9.0.2.0/24"): ca})
 
 
 def nested(version: int) -> st.SearchStrategy[Network]:
@@ -159,21 +49,68 @@ def nested(version: int) -> st.SearchStrategy[Network]:
     return st.builds(within, st.integers(0, 31), st.integers(0, 5))
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.dictionaries(nested(4) | nested(6), st.tuples(st.integers(1, 2**32 - 1)), max_size=20))
-def test_the_most_specific_prefix_answers_in_whatever_order_they_came(
-    tmp_path_factory: pytest.TempPathFactory, announced: dict[Network, tuple[int, ...]]
+ASN = st.integers(1, 2**32 - 1)
+ORIGINS = st.lists(ASN | st.lists(ASN, min_size=2, max_size=3, unique=True).map(tuple), min_size=1, max_size=2).map(
+    tuple
+)
+HOLDING = st.builds(
+    Holding, st.sampled_from([None, "AU", "BR"]), st.sampled_from([None, "apnic:A1", "arin:" + "f" * 32])
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(nested(4) | nested(6), ORIGINS, max_size=20),
+    st.dictionaries(nested(4) | nested(6), HOLDING, max_size=10),
+)
+def test_the_most_specific_prefix_and_holding_answer_wherever_they_cut_into_each_other(
+    tmp_path_factory: pytest.TempPathFactory, announced: dict[Network, Origins], held: dict[Network, Holding]
 ) -> None:
     out = tmp_path_factory.mktemp("map") / "as.mmdb"
-    built = write_map(announced, str(out))
+    built = write_map(announced, str(out), held)
     assert built.prefixes == len(announced)
     as_map = AsMap(out)
-    edges = {edge for network in announced for edge in (network[0], network[-1], network[0] - 1, network[-1] + 1)}
-    for edge in edges:
-        covering = [network for network in announced if edge in network]
-        best = max(covering, key=lambda network: network.prefixlen, default=None)
-        expected = UNKNOWN if best is None else Announcement(announced[best][0], str(best), None, announced[best])
-        assert as_map.lookup(str(edge)) == expected
+    ends = [network for table in (announced, held) for network in table]
+    for edge in {edge for network in ends for edge in (network[0], network[-1], network[0] - 1, network[-1] + 1)}:
+        ip = str(edge)
+        prefix = max((n for n in announced if edge in n), key=lambda network: network.prefixlen, default=None)
+        place = max((n for n in held if edge in n), key=lambda network: network.prefixlen, default=None)
+        holding = Holding(None, None) if place is None else held[place]
+        origins = () if prefix is None else announced[prefix]
+        members = [asn for each in origins for asn in ((each,) if isinstance(each, int) else each)]
+        assert as_map.details(ip) == Details(origins, holding.holder)
+        assert as_map.lookup(ip) == Announcement(
+            members[0] if members else None,
+            None if prefix is None else str(prefix),
+            holding.country,
+            tuple(dict.fromkeys(members)),
+        )
+
+
+def test_a_record_holds_prefix_origins_country_and_holder(tmp_path: Path) -> None:
+    out = tmp_path / "as.mmdb"
+    write_map(
+        {ip_network("9.2.0.0/16"): (64501, (64502, 64500))},
+        str(out),
+        {ip_network("9.0.0.0/8"): Holding("AU", "apnic:A1")},
+    )
+    with maxminddb.open_database(out) as reader:
+        assert reader.get("9.2.0.1") == {
+            "autonomous_system_number": 64501,
+            "prefix": "9.2.0.0/16",
+            "origins": [64501, [64502, 64500]],
+            "country": "AU",
+            "holder": "apnic:A1",
+        }
+        assert reader.get("9.3.0.1") == {"country": "AU", "holder": "apnic:A1"}
+        assert (reader.get("8.0.0.1"), reader.metadata().database_type) == (None, "smtpsurvey-AS")
+
+
+def test_an_as_set_alone_is_kept_as_one(tmp_path: Path) -> None:
+    out = tmp_path / "as.mmdb"
+    assert write_map({ip_network("9.2.0.0/16"): ((64502, 64501),)}, str(out)).ases == 2
+    assert AsMap(out).details("9.2.0.1").origins == ((64502, 64501),)
+    assert AsMap(out).lookup("9.2.0.1").origins == (64502, 64501)
 
 
 def test_a_table_of_real_size_in_any_order_is_answered_right(tmp_path: Path) -> None:
@@ -185,7 +122,7 @@ def test_a_table_of_real_size_in_any_order_is_answered_right(tmp_path: Path) -> 
     rnd.shuffle(lines)
     (tmp_path / "routes.dat").write_text("".join(lines), "ascii")
     out = tmp_path / "as.mmdb"
-    built = write_map(read_all([str(tmp_path / "routes.dat")], pytest.fail), str(out))
+    built = write_map(read_all([str(tmp_path / "routes.dat")], pytest.fail).announced, str(out))
     assert built == (len(truth), len(set(truth.values())), out.stat().st_size)
     as_map = AsMap(out)
     for cidr, asn in truth.items():

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smtpsurvey.admission import AdmissionError
-from smtpsurvey.admission.optout import CHECK_INTERVAL, MAX_LINE, OptOutError, OptOutFile, _parse, read_optout
+from smtpsurvey.admission.optout import CHECK_INTERVAL, MAX_LINE, OptOutError, OptOutFile, parse_entry, read_optout
 from smtpsurvey.outcomes import Reason
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def test_a_file_that_cannot_be_read_is_told_in_one_line(tmp_path: Path, name: st
 @given(st.text(max_size=60))
 def test_any_line_is_an_entry_or_blank_or_a_clear_error(line: str) -> None:
     try:
-        entry = _parse(line, "list:1", with_as_map=True)
+        entry = parse_entry(line, "list:1", with_as_map=True)
     except ValueError as error:
         assert str(error)  # noqa: PT017 -- either end is right; what matters is that there is no third
     else:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 import pytest
+from mrt_tables import SEQUENCE, SET, attributes, peer_table, rib, segment
 from scrapy.cmdline import execute
 from scrapy.settings import Settings
 
@@ -51,6 +54,32 @@ def test_build_reads_files_of_both_forms_and_says_what_it_made(
     assert said == f"{out}: 3 prefixes of 4 ASes, 0 bad lines, {out.stat().st_size / 1e6:.1f} MB\n"
     assert told == ""
     assert AsMap(out).lookup("9.2.0.1").origins == (64503, 64502)
+
+
+def test_build_takes_origins_from_a_routing_table_and_country_and_holder_from_a_rir(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [
+        attributes(segment(SEQUENCE, 65001, 64500)),
+        attributes(segment(SEQUENCE, 65002) + segment(SET, 64501, 64502)),
+        attributes(segment(SEQUENCE, 64500)),
+    ]
+    (tmp_path / "rib.bz2").write_bytes(
+        bz2.compress(peer_table() + rib(ip_network("9.2.0.0/16"), list(enumerate(paths))))
+    )
+    (tmp_path / "delegated").write_text("apnic|AU|ipv4|9.0.0.0|131072|20110811|assigned|A91872ED\n", "ascii")
+    out = tmp_path / "as.mmdb"
+    assert scrapy("build", tmp_path / "rib.bz2", tmp_path / "delegated", "--out", out) == 0
+    assert "1 prefixes of 3 ASes, 0 bad lines" in capsys.readouterr().out
+    (tmp_path / "optout.txt").write_text("AS64502 # asked\n", "ascii")
+    optout = ("-s", f"SMTPSURVEY_OPTOUT={tmp_path}/optout.txt")
+    assert scrapy("lookup", "9.2.0.1", "9.1.0.1", "9.3.0.1", "--map", out, *optout) == 0
+    why = f"opted out: AS64502 (asked; {tmp_path}/optout.txt:1)"
+    assert [line.split("\t") for line in capsys.readouterr().out.splitlines()] == [
+        ["9.2.0.1", "9.2.0.0/16", "AS64500,{AS64501,AS64502}", "-", why, "reserved: no"],
+        ["9.1.0.1", "-", "-", "AU", "opted out: no", "reserved: no", "holder: apnic:A91872ED"],
+        ["9.3.0.1", "-", "-", "-", "opted out: no", "reserved: no"],
+    ]
 
 
 def test_bad_lines_are_told_and_counted_and_the_rest_is_built(

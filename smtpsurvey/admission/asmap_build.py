@@ -1,31 +1,38 @@
-"""Building the AS map: pyasn ``.dat`` and CAIDA pfx2as lines in, one MMDB file out."""
+"""Building the AS map: routing tables and delegated-extended files in, one MMDB file out."""
 
 from __future__ import annotations
 
 import contextlib
-import gzip
 import os
-import zlib
-from functools import partial
-from ipaddress import IPv6Network, ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mmdb_writer import MMDBWriter
+from mmdb_writer import Encoder, MMDBWriter, TreeWriter
 from netaddr import IPNetwork, IPSet
 
-from smtpsurvey.admission import MAX_ASN, AdmissionError
+from smtpsurvey.admission import AdmissionError
+from smtpsurvey.admission.asmap import DATABASE_TYPE
+from smtpsurvey.admission.asmap_read import read_table
+from smtpsurvey.admission.delegated import Allocation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from smtpsurvey.admission.asmap import Origins
+    from smtpsurvey.admission.delegated import Holding
     from smtpsurvey.admission.ranges import Network
 
-MAX_LINE = 65536  # bytes; the longest AS sets of the real table have some hundred
-GZIP_MAGIC = b"\x1f\x8b"
-IPV4_IN_MMDB = IPv6Network("::/96")  # where an MMDB file of both families keeps IPv4
+    Record = dict[str, Any]
 
-Announced = dict["Network", tuple[int, ...]]
+_POINTER = 4
+"""Bytes of a pointer to most places of a big map."""
+
+
+class Tables(NamedTuple):
+    """What goes into a map: the origins of each announced prefix, and whose each delegated network is."""
+
+    announced: dict[Network, Origins]
+    held: dict[Network, Holding]
 
 
 class Built(NamedTuple):
@@ -36,98 +43,32 @@ class Built(NamedTuple):
     size: int
 
 
-def read_announcements(path: str, bad: Callable[[str], None]) -> Iterator[tuple[Network, tuple[int, ...]]]:
-    """Yield ``(prefix, origins)`` of a file, the most frequent origin first.
+def read_all(paths: Iterable[str], bad: Callable[[str], None]) -> Tables:
+    """Read several files (:func:`~smtpsurvey.admission.asmap_read.read_table`).
 
-    The file may be gzipped, and its lines pyasn's (``1.0.0.0/24<TAB>15169``, ``;`` comments) or
-    CAIDA's (``1.0.0.0<TAB>24<TAB>13335``; ``_`` joins the origins of a multi-origin prefix, ``,`` an
-    AS set); the content tells, not the name. ``bad`` is called with one line of text,
-    ``FILE:LINE: reason``, for each line that is neither. Raises AdmissionError when the file cannot
-    be opened or read.
+    Where a prefix comes again, the later line counts.
     """
-    number = 0
-    try:
-        with open(path, "rb") as raw:  # noqa: PTH123 -- an argument of the command line
-            packed = raw.read(2) == GZIP_MAGIC
-            raw.seek(0)
-            for number, line in enumerate(_lines(cast("BinaryIO", gzip.GzipFile(fileobj=raw)) if packed else raw), 1):
-                try:
-                    announced = _parse(line)
-                except ValueError as error:
-                    bad(f"{path}:{number}: {error}")
-                else:
-                    if announced is not None:
-                        yield announced
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        bad(f"{path}:{number + 1}: broken gzip, the rest is lost: {error}")
-    except OSError as error:
-        raise AdmissionError(f"{path}: {error.strerror or error}") from None
-
-
-def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """Yield lines of MAX_LINE + 1 bytes at most; what goes beyond is skipped."""
-    read = partial(file.readline, MAX_LINE + 1)
-    for line in iter(read, b""):
-        yield line
-        rest = line
-        while len(rest) > MAX_LINE and not rest.endswith(b"\n"):
-            rest = read()
-
-
-def _parse(raw: bytes) -> tuple[Network, tuple[int, ...]] | None:
-    if len(raw) > MAX_LINE:
-        raise ValueError(f"longer than {MAX_LINE} bytes")
-    text = raw.decode("ascii", "backslashreplace").strip()
-    if not text or text[0] in ";#":
-        return None
-    match text.split():
-        case [prefix, origins] if "/" in prefix:
-            pass
-        case [address, length, origins] if length.isdecimal():
-            prefix = f"{address}/{length}"
-        case _:
-            raise ValueError(f"{text[:80]!r} is neither PREFIX AS (pyasn) nor ADDRESS LENGTH AS (CAIDA pfx2as)")
-    network = ip_network(prefix)
-    if not network.prefixlen:
-        raise ValueError(f"{prefix} is a default route")
-    if isinstance(network, IPv6Network) and network.overlaps(IPV4_IN_MMDB):
-        raise ValueError(f"{prefix} overlaps {IPV4_IN_MMDB}, where the map keeps IPv4")
-    return network, _origins(origins)
-
-
-def _origins(text: str) -> tuple[int, ...]:
-    origins = []
-    for word in text.replace("_", ",").split(","):
-        if not (word.isascii() and word.isdecimal() and len(word) <= len(str(MAX_ASN)) and 0 < int(word) <= MAX_ASN):
-            raise ValueError(f"{word[:80]!r} is no AS number (1 to {MAX_ASN})")
-        origins.append(int(word))
-    return tuple(dict.fromkeys(origins))
-
-
-def read_all(paths: Iterable[str], bad: Callable[[str], None]) -> Announced:
-    """Read several files into one table; where a prefix comes again, the later line counts."""
-    announced: Announced = {}
+    tables = Tables({}, {})
     for path in paths:
-        announced.update(read_announcements(path, bad))
-    return announced
+        for found in read_table(path, bad):
+            if isinstance(found, Allocation):
+                tables.held.update((network, found.holding) for network in found.networks())
+            else:
+                network, origins = found
+                tables.announced[network] = origins
+    return tables
 
 
-def write_map(announced: Announced, out: str) -> Built:
-    """Write the table as MMDB; a lookup finds the most specific prefix.
+def write_map(announced: Mapping[Network, Origins], out: str, held: Mapping[Network, Holding] | None = None) -> Built:
+    """Write the tables as MMDB; a lookup finds the most specific prefix, and the most specific holding.
 
-    Records have the keys ``autonomous_system_number``, ``prefix`` and, where there are several,
-    ``origins``. The file appears whole or not at all, so that a crawl that has an earlier one
+    Records have the keys ``autonomous_system_number`` and ``prefix``, ``origins`` where there is more than that AS
+    (a list within the list is an AS set), ``country`` and ``holder`` where they are known; addresses that are held but
+    not announced have these two alone. The file appears whole or not at all, so that a crawl that has an earlier one
     mapped goes on undisturbed. Raises AdmissionError when it cannot be written.
     """
-    writer = MMDBWriter(
-        6, "smtpsurvey-AS", ["en"], {"en": "Announced prefixes and their origin ASes"}, ipv4_compatible=True
-    )
-    # Less specific first: a later network replaces what it covers.
-    for network in sorted(announced, key=lambda network: (network.prefixlen, network.version)):
-        origins = announced[network]
-        record = {"autonomous_system_number": origins[0], "prefix": str(network)}
-        if len(origins) > 1:
-            record["origins"] = list(origins)
+    writer = _Writer(6, DATABASE_TYPE, ["en"], {"en": "Announced prefixes and their origin ASes"}, ipv4_compatible=True)
+    for network, record in _records(announced, held or {}):
         address = int(network.network_address)
         writer.insert_network(IPSet([IPNetwork((address, network.prefixlen), version=network.version)]), record)
     part = f"{out}.part"
@@ -139,4 +80,68 @@ def write_map(announced: Announced, out: str) -> Built:
         with contextlib.suppress(OSError):
             Path(part).unlink()
         raise AdmissionError(f"{out}: {error.strerror or error}") from None
-    return Built(len(announced), len({asn for origins in announced.values() for asn in origins}), size)
+    ases = {asn for origins in announced.values() for asn in _members(origins)}
+    return Built(len(announced), len(ases), size)
+
+
+def _records(announced: Mapping[Network, Origins], held: Mapping[Network, Holding]) -> Iterator[tuple[Network, Record]]:
+    """Yield each network whose record is another than that of the network around it, which comes first."""
+    around: list[tuple[Network, Network | None, Holding | None]] = []
+    for network in sorted(announced.keys() | held.keys(), key=_place):
+        while around and not _within(network, around[-1][0]):
+            around.pop()
+        _, prefix, holding = around[-1] if around else (None, None, None)
+        found = network if network in announced else prefix, held.get(network, holding)
+        if found != (prefix, holding):
+            around.append((network, *found))
+            yield network, _record(announced, *found)
+
+
+def _place(network: Network) -> tuple[int, int, int]:
+    return network.version, int(network.network_address), network.prefixlen
+
+
+def _within(network: Network, other: Network) -> bool:
+    """Tell whether a network is in another one that does not begin later."""
+    return network.version == other.version and int(network.network_address) <= int(other.broadcast_address)
+
+
+def _record(announced: Mapping[Network, Origins], prefix: Network | None, holding: Holding | None) -> Record:
+    record: Record = {}
+    if prefix is not None:
+        origins = announced[prefix]
+        record = {"autonomous_system_number": next(_members(origins)), "prefix": str(prefix)}
+        if len(origins) > 1 or not isinstance(origins[0], int):
+            record["origins"] = [each if isinstance(each, int) else list(each) for each in origins]
+    if holding is not None:
+        record.update((name, value) for name, value in holding._asdict().items() if value is not None)
+    return record
+
+
+def _members(origins: Origins) -> Iterator[int]:
+    """Yield the ASes, those of AS sets too."""
+    for each in origins:
+        yield from (each,) if isinstance(each, int) else each
+
+
+class _Encoder(Encoder):
+    """Writes in place what hardly recurs, and what is no longer than a pointer to it."""
+
+    def encode(self, value: Any, type_id: int | None = None, return_offset: bool = False) -> Any:  # noqa: FBT001, FBT002 -- the library's
+        if return_offset:  # a record: each leaf is encoded once, and no two are alike
+            made, offset = self._encode_map(value), self.data_pointer
+            self.data_list.append(made)
+            self.data_pointer += len(made)
+            return offset
+        if isinstance(value, int) or (isinstance(value, str) and (len(value) < _POINTER or "/" in value)):
+            return self.type_encoder[type_id or self.python_type_id(value)](value)
+        return super().encode(value, type_id)
+
+
+class _TreeWriter(TreeWriter):
+    encoder_cls = _Encoder
+
+
+class _Writer(MMDBWriter):
+    def to_db_file(self, filename: str) -> None:
+        _TreeWriter(self.tree, self._build_meta()).write(filename)

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
 
+    from smtpsurvey.admission.asmap import Origin
+
 TOLD = 100  # bad lines shown one by one; the rest is counted
 
 
 class Command(SurveyCommand):
-    """Builds AS maps from lists of announced prefixes, and looks addresses up."""
+    """Builds AS maps from routing tables and the RIRs' files, and looks addresses up."""
 
     def syntax(self) -> str:
         """Return the arguments."""
@@ -32,9 +34,10 @@ class Command(SurveyCommand):
     def long_desc(self) -> str:
         """Return what the help page says."""
         return (
-            "build: read pyasn .dat and CAIDA pfx2as files (plain or gzip) and write one MMDB file for "
-            "SMTPSURVEY_AS_MAP. lookup: print, tab-separated, address, announced prefix, AS (all of them for a "
-            "multi-origin prefix), country, and whether the address is opted out (SMTPSURVEY_OPTOUT) or reserved."
+            "build: read routing tables (MRT RIB, CAIDA pfx2as, pyasn .dat) and delegated-extended files of the RIRs, "
+            "plain, gzip or bzip2, and write one MMDB file for SMTPSURVEY_AS_MAP. lookup: print, tab-separated, "
+            "address, announced prefix, AS (all of a multi-origin prefix, AS sets in braces), country, whether "
+            "the address is opted out (SMTPSURVEY_OPTOUT) or reserved, and its holder where the map knows it."
         )
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
@@ -72,13 +75,13 @@ class Command(SurveyCommand):
             if bad <= TOLD:
                 print(line, file=sys.stderr)
 
-        announced = read_all(paths, tell)
+        tables = read_all(paths, tell)
         if bad > TOLD:
             print(f"... and {bad - TOLD} more bad lines", file=sys.stderr)
-        if not announced:
+        if not tables.announced:
             self.fail(f"no announced prefix in {', '.join(paths)} ({bad} bad lines); {out} not written")
             return
-        built = write_map(announced, out)
+        built = write_map(tables.announced, out, tables.held)
         print(f"{out}: {built.prefixes} prefixes of {built.ases} ASes, {bad} bad lines, {built.size / 1e6:.1f} MB")
 
     def _lookup(self, addresses: Iterable[str], path: str | None) -> None:
@@ -98,19 +101,23 @@ class Command(SurveyCommand):
         for text in addresses:
             try:
                 ip = str(ip_address(text))
-                found = as_map.lookup(ip)
+                found, details = as_map.lookup(ip), as_map.details(ip)
                 out = opted_out.of_target(ip, None) or opted_out.of_origins(found.origins)
                 special = reserved.of_target(ip, None)
             except (ValueError, OSError):
                 self.fail(f"{text!r} is no IPv4 or IPv6 address")
                 continue
-            ases = ",".join(f"AS{asn}" for asn in found.origins)
             print(
                 ip,
                 found.prefix or "-",
-                ases or "-",
+                ",".join(map(_origin, details.origins)) or "-",
                 found.country or "-",
                 f"opted out: {out or 'no'}",
                 f"reserved: {special or 'no'}",
+                *([f"holder: {details.holder}"] if details.holder else []),
                 sep="\t",
             )
+
+
+def _origin(origin: Origin) -> str:
+    return f"AS{origin}" if isinstance(origin, int) else f"{{{','.join(f'AS{asn}' for asn in origin)}}}"
