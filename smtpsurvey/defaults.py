@@ -48,6 +48,14 @@ SETTINGS = (
     Setting("SMTPSURVEY_DNS_PROBE", ". NS", "Name and type that a DNS server must answer to be asked anything else."),
     Setting("SMTPSURVEY_EXCHANGE_CACHE", 67_108_864, "Bytes for what is known of mail exchanges, the last used."),
     Setting("SMTPSURVEY_MANIFEST", None, "File that tells what the run did (JSON), kept up to date while it runs."),
+    Setting("SMTPSURVEY_FLEET", "fleet.toml", "File that lists the scrapyd nodes of `scrapy fleet`."),
+    Setting(
+        "SMTPSURVEY_FLEET_GRACE", 300, "Seconds that a node may be away or unfit before its shards go to other nodes."
+    ),
+    Setting("SMTPSURVEY_REACH", [], "Mail servers of which one must greet, for a node to be fit for work."),
+    Setting("SMTPSURVEY_FETCH_PAUSES", [5, 30, 120, 600], "Seconds to wait before each further try of COMMAND-FETCH."),
+    Setting("SMTPSURVEY_PAGE_SIZE", 262_144, "Bytes of a page that HTTP-FETCH keeps."),
+    Setting("SMTPSURVEY_STATUS_ADDRESS", "127.0.0.1", "Address on which SERVICE-THREAD listens."),
     Setting("SMTPSURVEY_CA_FILE", None, "Trust anchors (PEM); else certifi's."),
 )
 """Each becomes a Scrapy setting of this default when the add-on is on."""

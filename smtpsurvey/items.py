@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import attrs
 
-from smtpsurvey.outcomes import Flag, Outcome, StartTls
+from smtpsurvey.outcomes import Flag, Outcome, StartTls, TlsSecond
 from smtpsurvey.smtp.capabilities import extensions
 from smtpsurvey.smtp.certificate import Certificate
 from smtpsurvey.smtp.reply import Reply, text_of
@@ -26,7 +26,8 @@ class Target:
 
     ``ip`` is a canonical IPv4 or IPv6 address, ``position`` counts the targets of the list from 0
     (a CIDR counts once for each address). ``asn``, ``prefix`` and ``country`` are filled by
-    admission (the AS filter), ``None`` where no map is loaded or it does not know the address.
+    admission (the AS filter), ``None`` where no map is loaded or it does not know the address. ``domain`` is one whose
+    mail it takes, where that led to it.
     """
 
     ip: str
@@ -38,6 +39,7 @@ class Target:
     asn: int | None = None
     prefix: str | None = None
     country: str | None = None
+    domain: str | None = None
 
 
 @attrs.frozen(eq=False)
@@ -46,6 +48,14 @@ class Interruption:
 
     stage: str
     reason: str
+
+
+@attrs.frozen(eq=False)
+class SecondHandshake:
+    """What another connection showed: ``offers`` says what was different (:class:`~smtpsurvey.outcomes.TlsSecond`)."""
+
+    offers: TlsSecond
+    facts: TlsFacts
 
 
 @attrs.frozen(eq=False)
@@ -72,6 +82,7 @@ class Observation:
     quit: Reply | None = None
     interrupted: Interruption | None = None
     flags: tuple[Flag, ...] = ()
+    second: SecondHandshake | None = None
 
 
 @attrs.define(eq=False, slots=False)
@@ -92,6 +103,17 @@ class EhloItem:
 
 
 @attrs.define(eq=False, slots=False)
+class SecondTlsItem:
+    """A second handshake in a feed, with what the second connection ``offers`` that the first did not."""
+
+    offers: str
+    version: str | None = None
+    cipher: str | None = None
+    chain: list[str] | None = None
+    error: str | None = None
+
+
+@attrs.define(eq=False, slots=False)
 class TlsItem:
     """The TLS facts of a feed; ``chain`` holds the SHA-256 of each certificate's DER, in hex."""
 
@@ -105,6 +127,11 @@ class TlsItem:
     ehlo: EhloItem | None = None
     error: str | None = None
     stray_plaintext: str | None = None
+    group: str | None = None
+    sni: bool | None = None
+    matches_domain: bool | None = None
+    staple: str | None = None
+    second: SecondTlsItem | None = None
 
 
 @attrs.define(eq=False, slots=False)
@@ -169,6 +196,7 @@ class SmtpItem(_Carrier):
     prefix: str | None = None
     country: str | None = None
     software: Software | None = None
+    domain: str | None = None
 
     @classmethod
     def from_observation(cls, seen: Observation, survey: str) -> SmtpItem:
@@ -191,12 +219,14 @@ class SmtpItem(_Carrier):
             seen.starttls,
             _reply_item(seen.starttls_reply),
             _reply_item(seen.quit),
-            None if seen.tls is None else _tls_item(seen.tls, seen.tls_ehlo),
+            None if seen.tls is None else _tls_item(seen.tls, seen.tls_ehlo, seen.second),
             seen.interrupted,
             list(seen.flags) or None,
             target.asn,
             target.prefix,
             target.country,
+            None,
+            target.domain,
         )
         item._observation = seen
         return item
@@ -206,7 +236,7 @@ def _reply_item(reply: Reply | None) -> ReplyItem | None:
     return None if reply is None else ReplyItem(reply.code, reply.text)
 
 
-def _tls_item(facts: TlsFacts, ehlo: Reply | None) -> TlsItem:
+def _tls_item(facts: TlsFacts, ehlo: Reply | None, second: SecondHandshake | None) -> TlsItem:
     return TlsItem(
         facts.version,
         facts.cipher,
@@ -218,7 +248,16 @@ def _tls_item(facts: TlsFacts, ehlo: Reply | None) -> TlsItem:
         None if ehlo is None else EhloItem(ehlo.code, ehlo.text, extensions(ehlo.lines)),
         facts.error,
         None if facts.stray_plaintext is None else text_of(facts.stray_plaintext),
+        facts.group,
+        facts.sni,
+        facts.matches_domain,
+        facts.staple,
+        None if second is None else _second_item(second.offers, second.facts),
     )
+
+
+def _second_item(offers: TlsSecond, facts: TlsFacts) -> SecondTlsItem:
+    return SecondTlsItem(offers, facts.version, facts.cipher, list(facts.hashes) or None, facts.error)
 
 
 def iso_time(seconds: float) -> str:

@@ -5,6 +5,8 @@ As :class:`smtpsurvey.items.SmtpItem` they are plain ``__dict__`` classes, which
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 
 from smtpsurvey.items import SmtpItem, Software
@@ -94,7 +96,8 @@ class ReceivedItem:
     """A server seen in the Received headers of mail, not probed (a passive observation).
 
     ``address`` or ``name`` may be unknown, not both. ``hop`` counts from 1, the header written last;
-    ``consistent`` says whether the hop above it agrees (``None`` for the first, which is our own server's).
+    ``consistent`` says whether the hop above it agrees (``None`` for the first, which is our own server's, and
+    where a header says too little).
     ``messages`` counts the messages that say the same.
     """
 
@@ -110,5 +113,111 @@ class ReceivedItem:
     kind: str = "received"
 
 
-MASS = (SmtpItem, DnsItem, MxItem, ReceivedItem)
+@attrs.define(eq=False, slots=False)
+class MtaStsItem(_Listed):
+    """What a domain publishes about TLS for its mail (RFC 8461, RFC 8460).
+
+    ``outcome`` is a :class:`~smtpsurvey.outcomes.MtaSts`, ``reason`` says more where there is more to say. ``id`` is of
+    the record; ``mode``, ``max_age`` (seconds) and ``patterns`` of the policy. ``exchanges`` are the domain's, with
+    whether a pattern covers each; ``covered`` whether all are (``None``: not known, or it takes no mail).
+    ``tlsrpt`` is a :class:`~smtpsurvey.outcomes.TlsRpt`, ``reports`` where it wants them.
+    """
+
+    survey: str
+    time: str
+    domain: str
+    outcome: str
+    reason: str | None = None
+    id: str | None = None
+    mode: str | None = None
+    max_age: int | None = None
+    patterns: list[str] | None = None
+    exchanges: dict[str, bool] | None = None
+    covered: bool | None = None
+    tlsrpt: str | None = None
+    reports: list[str] | None = None
+    source: str | None = None
+    kind: str = "mta_sts"
+
+
+@attrs.frozen(slots=False)
+class Line:
+    """The line of a command file that an item is from; lines count from 1."""
+
+    file: str
+    line: int
+
+
+@attrs.define(eq=False, slots=False)
+class AsItem:
+    """Whose an address is. ``reason`` is the entry that covers it; ``opted_out`` is ``None`` without SMTPSURVEY_OPTOUT."""
+
+    survey: str
+    time: str
+    address: str
+    prefix: str | None
+    asn: int | None
+    opted_out: bool | None
+    reason: str | None
+    command: Line
+    kind: str = "as"
+
+
+@attrs.define(eq=False, slots=False)
+class HttpItem:
+    """One page. ``outcome`` is a :class:`~smtpsurvey.outcomes.HttpOutcome`; ``location`` is where a redirect leads.
+
+    ``body`` is text; bytes that are not UTF-8 stand as escapes; ``truncated`` when there was more of it.
+    """
+
+    survey: str
+    time: str
+    url: str
+    outcome: str
+    status: int | None
+    location: str | None
+    body: str | None
+    truncated: bool | None
+    command: Line
+    kind: str = "http"
+
+
+@attrs.define(eq=False, slots=False)
+class LogItem:
+    """A line that a command file puts into the results."""
+
+    survey: str
+    time: str
+    text: str
+    command: Line
+    kind: str = "log"
+
+
+@attrs.define(eq=False, slots=False)
+class HeartbeatItem:
+    """A sign of life: the running command, how many are done and in flight, memory in bytes."""
+
+    survey: str
+    time: str
+    running: str | None
+    done: int
+    in_flight: int
+    memory: int
+    command: Line
+    kind: str = "heartbeat"
+
+
+@attrs.define(eq=False, slots=False)
+class CapabilitiesItem:
+    """A node's self-test; each check has ``what``, ``good`` (``None``: not checked) and ``says``."""
+
+    survey: str
+    time: str
+    fit: bool
+    checks: list[Any]
+    command: Line
+    kind: str = "capabilities"
+
+
+MASS = (SmtpItem, DnsItem, MxItem, MtaStsItem, ReceivedItem)
 """What surveys make by the million: a feed writes one in a single call, and no log record tells of each."""

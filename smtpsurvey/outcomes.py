@@ -70,6 +70,7 @@ class Flag(StrEnum):
 
     MIXED_CODES = "mixed_codes"  # the code changed within a reply
     EARLY_REPLY = "early_reply"  # bytes of a reply came before its command was sent
+    MASKED_KEYWORD = "masked_keyword"  # a keyword of EHLO is a row of X: a middlebox wrote over it
 
 
 class TlsError(StrEnum):
@@ -149,3 +150,82 @@ class Dane(StrEnum):
     INSECURE = "insecure"  # there are records, but nobody vouches for them
     NONE = "none"  # no record, or none that SMTP can use
     NOT_MEASURED = "not_measured"  # no name, no answer, or no chain to compare
+
+
+class MtaSts(StrEnum):
+    """Whether a domain has a policy of MTA-STS (RFC 8461), or why there is none that counts."""
+
+    OK = "ok"  # there is a valid policy, whatever its mode
+    NONE = "none"  # no record
+    BAD_RECORD = "bad_record"  # several records, or one that is not valid (section 3.1)
+    NO_ANSWER = "no_answer"  # DNS did not say whether there is a record, or an address
+    NO_ADDRESS = "no_address"  # the policy host has none
+    EXCLUDED = "excluded"  # the policy host was not asked; the reason says why
+    UNREACHABLE = "unreachable"  # no connection to it
+    TIMEOUT = "timeout"  # no complete answer in time
+    TLS = "tls"  # no handshake
+    CERTIFICATE = "certificate"  # not trusted, or for another name (section 3.3)
+    BROKEN = "broken"  # the connection ended before the answer did, or what came is no HTTP
+    REDIRECT = "redirect"  # never followed (section 3.3)
+    STATUS = "status"  # another status than 200
+    CONTENT_TYPE = "content_type"  # not text/plain (section 3.2)
+    OVERSIZE = "oversize"  # more than 64 KiB
+    BAD_POLICY = "bad_policy"  # the file is not valid (section 3.2)
+    BAD_NAME = "bad_name"  # not asked: no name of the DNS
+    LOCAL_ERROR = "local_error"  # ours; never counted as the domain's
+
+
+class TlsRpt(StrEnum):
+    """Whether a domain asks for reports on TLS (RFC 8460)."""
+
+    OK = "ok"
+    NONE = "none"  # no record
+    BAD_RECORD = "bad_record"  # several records, or one that is not valid (section 3)
+    NO_ANSWER = "no_answer"  # DNS did not say
+
+
+class Staple(StrEnum):
+    """What the OCSP response says that a server sent with its certificate (RFC 6066 section 8), unverified."""
+
+    GOOD = "good"
+    REVOKED = "revoked"
+    UNKNOWN = "unknown"  # its responder does not know the certificate
+    EXPIRED = "expired"  # another one should have come by now
+    UNREADABLE = "unreadable"  # no response, or an error in its place
+    NONE = "none"  # it sent none
+
+
+class TlsSecond(StrEnum):
+    """What a second connection to the same server offered that the first one did not."""
+
+    NO_NAME = "no_name"  # the same, without the server's name (SNI)
+    DEPRECATED = "deprecated"  # TLS 1.0 and 1.1 alone (RFC 8996)
+
+
+class KeyWeakness(StrEnum):
+    """Why a public key is weak."""
+
+    SMALL = "small"  # RSA or DSA below 2,048 bits, EC below 224
+    LISTED = "listed"  # in a block list of compromised keys, such as Debian's of 2008 (CVE-2008-0166)
+    COMMON_FACTOR = "common_factor"  # shares a prime with another key of the survey
+    KNOWN_FACTOR = "known_factor"  # has a prime that earlier surveys found shared
+    CLOSE_PRIMES = "close_primes"  # Fermat's method finds its primes (CVE-2022-26320)
+    ROCA = "roca"  # made by Infineon's library (CVE-2017-15361)
+    SMALL_FACTOR = "small_factor"  # has a prime factor of 65,537 at most: no key, or a broken one
+    SMALL_PRIVATE_EXPONENT = "small_private_exponent"  # Wiener's attack finds it
+    EXPONENT = "exponent"  # a public exponent below 3, or above the modulus
+    SPARSE = "sparse"  # rows of zero bits, of which the primes can be had
+    BIASED = "biased"  # far more bits of one kind than of the other
+    PATTERN = "pattern"  # one byte again and again
+
+
+class HttpOutcome(StrEnum):
+    """What became of a page that was fetched."""
+
+    OK = "ok"  # an answer came, whatever its status
+    NO_NAME = "no_name"
+    REFUSED = "refused"
+    TIMEOUT = "timeout"
+    FAILED = "failed"  # TLS, a connection that broke, or no HTTP
+    TOO_LARGE = "too_large"  # compressed, although nobody asked for that, and too large
+    EXCLUDED = "excluded"  # never contacted

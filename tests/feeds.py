@@ -7,8 +7,19 @@ import hashlib
 import msgspec
 from hypothesis import strategies as st
 
-from smtpsurvey.items import EhloItem, Interruption, ReplyItem, SmtpItem, Software, TlsItem
-from smtpsurvey.outcomes import Evidence, Flag, Outcome, Stage, StartTls, TlsError, Trouble, TrustError
+from smtpsurvey.items import EhloItem, Interruption, ReplyItem, SecondTlsItem, SmtpItem, Software, TlsItem
+from smtpsurvey.outcomes import (
+    Evidence,
+    Flag,
+    Outcome,
+    Stage,
+    Staple,
+    StartTls,
+    TlsError,
+    TlsSecond,
+    Trouble,
+    TrustError,
+)
 from smtpsurvey.smtp.certificate import Certificate
 
 HOSTILE = [
@@ -36,7 +47,9 @@ EHLOS = st.none() | st.builds(EhloItem, CODE, TEXT, st.none() | st.dictionaries(
 DAY = "2026-11-25T01:02:03Z"
 
 
-def words(*closed: type[Outcome | StartTls | Stage | Trouble | Flag | TlsError | TrustError | Evidence]) -> list[str]:
+def words(
+    *closed: type[Outcome | StartTls | Stage | Trouble | Flag | TlsError | TrustError | Evidence | Staple | TlsSecond],
+) -> list[str]:
     return [str(word) for each in closed for word in each]
 
 
@@ -44,11 +57,22 @@ def certificates() -> st.SearchStrategy[Certificate]:
     """Certificates of which one hash always says the same."""
     days = st.none() | st.just(DAY)
     texts = st.tuples(MAYBE, MAYBE, st.none() | st.lists(TEXT, max_size=3), days, days, MAYBE)
-    return texts.map(lambda read: Certificate(*read, hashlib.sha256(msgspec.json.encode(read)).hexdigest()))
+    more = st.tuples(MAYBE, TRUTH)
+    return st.tuples(texts, more).map(
+        lambda read: Certificate(*read[0], hashlib.sha256(msgspec.json.encode(read)).hexdigest(), *read[1])
+    )
 
 
 def items(survey: str = "2026-11") -> st.SearchStrategy[SmtpItem]:
     """Any item that a feed may hold."""
+    second = st.builds(
+        SecondTlsItem,
+        st.sampled_from(words(TlsSecond)),
+        MAYBE,
+        MAYBE,
+        st.none() | st.lists(DIGEST, max_size=3),
+        st.none() | st.sampled_from(words(TlsError)),
+    )
     tls = st.builds(
         TlsItem,
         MAYBE,
@@ -61,6 +85,11 @@ def items(survey: str = "2026-11") -> st.SearchStrategy[SmtpItem]:
         EHLOS,
         st.none() | st.sampled_from([*words(TlsError), "alert:internal_error", "other:\x1b"]),
         MAYBE,
+        MAYBE,
+        TRUTH,
+        TRUTH,
+        st.none() | st.sampled_from(words(Staple)),
+        st.none() | second,
     )
     return st.builds(
         SmtpItem,
@@ -87,6 +116,7 @@ def items(survey: str = "2026-11") -> st.SearchStrategy[SmtpItem]:
         MAYBE,
         MAYBE,
         st.none() | st.builds(Software, MAYBE, TEXT, MAYBE, MAYBE, st.none() | st.sampled_from(words(Evidence))),
+        MAYBE,
     )
 
 
@@ -100,7 +130,17 @@ def full() -> SmtpItem:
     extensions = {"SIZE": "10240000", "STARTTLS": "", "8BITMIME": ""}
     ehlo = EhloItem(250, "mx.example.org\nSIZE 10240000\nSTARTTLS\n8BITMIME", extensions)
     digest = hashlib.sha256(b"leaf").hexdigest()
-    leaf = Certificate("CN=mx.example.org", "CN=CA", ["mx.example.org"], DAY, DAY, "ecdsa-p256", digest)
+    leaf = Certificate(
+        "CN=mx.example.org",
+        "CN=CA",
+        ["mx.example.org"],
+        DAY,
+        DAY,
+        "ecdsa-p256",
+        digest,
+        "rsa-sha256",
+        self_signed=False,
+    )
     issuer = hashlib.sha256(b"issuer").hexdigest()
     return SmtpItem(
         survey="2026-11",
@@ -129,6 +169,11 @@ def full() -> SmtpItem:
             matches_name=True,
             ehlo=ehlo,
             stray_plaintext="PLAIN",
+            group="x25519",
+            sni=True,
+            matches_domain=False,
+            staple="good",
+            second=SecondTlsItem("no_name", "TLSv1.3", "TLS_AES_256_GCM_SHA384", [issuer], None),
         ),
         interrupted=Interruption("quit", "too_slow"),
         flags=["early_reply"],
@@ -136,4 +181,5 @@ def full() -> SmtpItem:
         prefix="192.0.2.0/24",
         country="AU",
         software=Software("Postfix", "Postfix", "3.8", "postfix", "greeting"),
+        domain="example.org",
     )

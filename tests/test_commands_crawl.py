@@ -31,7 +31,7 @@ UNFIT: dict[str, tuple[Sequence[str], str]] = {
     "endless lines": (("-a", "targets={long}"), "not a list of targets"),
     "strict": (("-a", "targets={mixed}", "-a", "strict=1"), "mixed.txt:2: "),
     "port 0": (("-a", "targets={here}", "-a", "port=0"), "port='0' is no port (1 to 65535)"),
-    "tls": (("-a", "targets={here}", "-a", "tls=yes"), "tls='yes' is neither 0 nor 1"),
+    "tls": (("-a", "targets={here}", "-a", "tls=yes"), "tls='yes' is none of 0, 1, legacy"),
     "record": (("-a", "targets={here}", "-a", "record=some"), "record='some' is neither accepted nor all"),
     "strict value": (("-a", "targets={here}", "-a", "strict=x"), "strict='x' is neither 0 nor 1"),
     "shard": (("-a", "targets={here}", "-a", "shard=3/2"), "shard='3/2'"),

@@ -27,11 +27,12 @@ from smtpsurvey import outcomes
 from smtpsurvey.addon import COMPONENTS, LISTENERS, OVERRIDES
 from smtpsurvey.admission.optout import read_optout
 from smtpsurvey.defaults import SETTINGS
-from smtpsurvey.items import EhloItem, Interruption, ReplyItem, SmtpItem, Software, Target, TlsItem
-from smtpsurvey.kinds import DnsItem, DnsRecord, Exchange, MxItem
+from smtpsurvey.items import EhloItem, Interruption, ReplyItem, SecondTlsItem, SmtpItem, Software, Target, TlsItem
+from smtpsurvey.kinds import DnsItem, DnsRecord, Exchange, MtaStsItem, MxItem
 from smtpsurvey.smtp.certificate import Certificate
 from smtpsurvey.spider import SurveySpider
 from smtpsurvey.spiders.dns import DnsSpider
+from smtpsurvey.spiders.mta_sts import MtaStsSpider
 from smtpsurvey.spiders.mx import MxSpider
 from smtpsurvey.spiders.ptr import PtrSpider
 from smtpsurvey.spiders.smtp import SmtpSpider
@@ -63,6 +64,11 @@ TITLES = (
     "DnsOutcome",
     "MxFlag",
     "Dane",
+    "MtaSts",
+    "TlsRpt",
+    "Staple",
+    "TlsSecond",
+    "KeyWeakness",
 )
 
 
@@ -79,8 +85,8 @@ def test_fields_are_documented() -> None:
     text = read("docs/reference/items.md")
     assert first_cells(text)[: len(attrs.fields(SmtpItem))] == [field.name for field in attrs.fields(SmtpItem)]
     documented = set(re.findall(r"`(\w+)`", text))
-    kinds = (SmtpItem, ReplyItem, EhloItem, TlsItem, Certificate, Interruption, Software)
-    kinds += (DnsItem, DnsRecord, MxItem, Exchange)
+    kinds = (SmtpItem, ReplyItem, EhloItem, TlsItem, SecondTlsItem, Certificate, Interruption, Software)
+    kinds += (DnsItem, DnsRecord, MxItem, Exchange, MtaStsItem)
     assert {field.name for kind in kinds for field in attrs.fields(kind)} <= documented
 
 
@@ -166,7 +172,7 @@ def test_commands_are_documented() -> None:
     assert documented == COMMANDS | {"shell"}
 
 
-SPIDERS = (SmtpSpider, MxSpider, PtrSpider, DnsSpider)
+SPIDERS = (SmtpSpider, MxSpider, PtrSpider, DnsSpider, MtaStsSpider)
 
 
 def parameters_of(spider: type[SurveySpider]) -> dict[str, inspect.Parameter]:
@@ -178,10 +184,10 @@ def parameters_of(spider: type[SurveySpider]) -> dict[str, inspect.Parameter]:
     return {name: p for name, p in kept.items() if p.default is not p.empty}
 
 
-@pytest.mark.parametrize("spider", [MxSpider, PtrSpider, DnsSpider])
+@pytest.mark.parametrize("spider", [MxSpider, PtrSpider, DnsSpider, MtaStsSpider])
 def test_arguments_of_the_other_spiders_are_documented_with_their_defaults(spider: type[SurveySpider]) -> None:
     text = read("docs/reference/commands.md").partition("## survey")[0]
-    rows = re.findall(r"^\| ([a-z, ]+) \| `(\w+)(?:=(\w+))?` \|", text, re.MULTILINE)
+    rows = re.findall(r"^\| ([a-z_, ]+) \| `(\w+)(?:=(\w+))?` \|", text, re.MULTILINE)
     documented = {name: default for spiders, name, default in rows if spider.name in spiders.split(", ")}
     shared = {"survey", "source", "strict", "shard"}
     own = {name: str(p.default) for name, p in parameters_of(spider).items() if name not in shared}

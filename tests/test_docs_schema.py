@@ -27,15 +27,11 @@ from smtpsurvey.smtp.tls import TlsFacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from enum import StrEnum
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 SCHEMA: dict[str, Any] = json.loads((REFERENCE / "item.schema.json").read_text("utf-8"))
 VALIDATOR = Draft202012Validator(SCHEMA, format_checker=Draft202012Validator.FORMAT_CHECKER)
-ENUMS = {
-    name: kind
-    for name, kind in vars(outcomes).items()
-    if inspect.isclass(kind) and kind.__module__ == outcomes.__name__
-}
 # Which closed list a text field of an item is from.
 LISTS = {
     ("SmtpItem", "outcome"): "Outcome",
@@ -46,9 +42,13 @@ LISTS = {
     ("Interruption", "reason"): "Trouble",
     ("TlsItem", "error"): "TlsError",
     ("TlsItem", "trust_error"): "TrustError",
+    ("TlsItem", "staple"): "Staple",
+    ("SecondTlsItem", "offers"): "TlsSecond",
+    ("SecondTlsItem", "error"): "TlsError",
     ("Software", "evidence"): "Evidence",
     ("Software", "certainty"): "Certainty",
 }
+ENUMS: dict[str, type[StrEnum]] = {name: getattr(outcomes, name) for name in LISTS.values()}
 JSON_TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
 
 

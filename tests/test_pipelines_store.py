@@ -73,6 +73,7 @@ from twisted.internet import asyncioreactor
 loop = asyncio.new_event_loop()
 asyncioreactor.install(loop)
 from scrapy.settings import Settings
+from scrapy.signalmanager import SignalManager
 from twisted.internet import reactor
 from smtpsurvey.items import SmtpItem
 from smtpsurvey.pipelines.store import StorePipeline
@@ -80,7 +81,8 @@ from smtpsurvey.pipelines.store import StorePipeline
 async def store():
     settings = Settings({"SMTPSURVEY_SHARDS": sys.argv[1:], "SMTPSURVEY_TABLES_PER_SHARD": 2})
     spider, stats = SimpleNamespace(survey="2026-11"), SimpleNamespace(get_value=lambda _: None)
-    pipeline = StorePipeline.from_crawler(SimpleNamespace(settings=settings, spider=spider, stats=stats))
+    crawler = SimpleNamespace(settings=settings, spider=spider, stats=stats, signals=SignalManager())
+    pipeline = StorePipeline.from_crawler(crawler)
     pipeline.open_spider()
     item = SmtpItem("2026-11", "127.0.0.1", 25, None, None, "list", "2026-11-25T01:02:03.456Z", 0.5, "silent")
     assert await pipeline.process_item(item) is item

@@ -65,6 +65,7 @@ def test_each_address_once_under_the_name_of_its_exchange() -> None:
         ("8.8.8.9", "own.example", 2),
     ]
     assert {(target.port, target.source, target.tag) for target in run.targets} == {(2525, "mx", None)}
+    assert [target.domain for target in run.targets] == [*["one.example"] * 3, "two.example", "own.example"]
     assert [(item.domain, item.outcome, item.position) for item in run.items] == [
         ("one.example", "ok", 0),
         ("two.example", "ok", 1),

@@ -1,23 +1,26 @@
 import hashlib
+import ssl
 import warnings
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa, x25519
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes, CertificatePublicKeyTypes
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from OpenSSL import crypto
+from servers.pki import Pki as MadePki
 
 from smtpsurvey.outcomes import TrustError
 from smtpsurvey.smtp import certificate as certificate_module
-from smtpsurvey.smtp.certificate import ChainFacts, Examiner, matches_name
+from smtpsurvey.smtp.certificate import ChainFacts, Examiner, describe, matches_name
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 DAY = timedelta(days=1)
@@ -399,3 +402,51 @@ def test_a_certificate_with_any_bytes_changed_raises_nothing(
         facts = pki.examiner.chain((bytes(changed[: len(changed) - cut]), pki.intermediate.der))
         assert facts.trusted == (facts.trust_error is None)
         assert matches_name(facts.leaf, NAME) in (True, False)
+
+
+SIGNERS = {
+    "rsa-sha256": (rsa.generate_private_key(65537, 2048), SHA256(), None),
+    "rsa-pss-sha256": (rsa.generate_private_key(65537, 2048), SHA256(), PSS(MGF1(SHA256()), 32)),
+    "ecdsa-sha384": (ec.generate_private_key(ec.SECP384R1()), SHA384(), None),
+    "dsa-sha256": (dsa.generate_private_key(2048), SHA256(), None),
+    "ed25519": (ed25519.Ed25519PrivateKey.generate(), None, None),
+    "ed448": (ed448.Ed448PrivateKey.generate(), None, None),
+}
+
+
+def signed_by(signer: Any, digest: Any, padding: Any, *, own: bool) -> bytes:
+    """Make a certificate of one name, signed by this key, of the same key or of another."""
+    public = (signer if own else ec_key()).public_key()
+    builder = x509.CertificateBuilder(name(NAME), name(NAME), public, 1, NOW - DAY, NOW + DAY)
+    return der(builder.sign(signer, digest, rsa_padding=padding))
+
+
+@pytest.mark.parametrize("shown", SIGNERS)
+def test_what_signed_it_and_whether_that_is_itself(shown: str) -> None:
+    own, other = (describe(signed_by(*SIGNERS[shown], own=own)) for own in (True, False))
+    assert (own.signature, own.self_signed) == (shown, True)
+    assert (other.signature, other.self_signed) == (shown, False)  # the same name does not make it so
+
+
+@pytest.mark.parametrize("digest", ["sha1", "md5"])
+def test_old_digests_are_verified_too(tmp_path: Path, digest: str) -> None:
+    made = MadePki(tmp_path / "pki")
+    made.leaf("own", issuer="own", options=("-extensions", "leaf", "-md", digest))
+    own = ssl.PEM_cert_to_DER_cert(made.certificate("own").read_text("ascii"))
+    damaged = own[:-1] + bytes([own[-1] ^ 1])
+    for der_, true in ((own, True), (damaged, False)):
+        said = describe(der_)
+        assert (said.signature, said.self_signed) == (f"rsa-{digest}", true)
+
+
+def test_a_certificate_of_another_issuer_is_not_self_signed(pki: Pki) -> None:
+    said = pki.examiner.chain((issue(pki.root),)).certificate
+    assert (said.signature, said.self_signed) == ("ecdsa-sha256", False)
+
+
+def test_a_signature_that_the_library_does_not_know_is_an_oid() -> None:
+    known, unknown = b"\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02", b"\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x7f"
+    said = describe(signed_by(ec_key(), SHA256(), None, own=True).replace(known, unknown))
+    assert said.subject == f"CN={NAME}"
+    assert said.signature == "1.2.840.10045.4.3.127"
+    assert said.self_signed is None

@@ -578,3 +578,22 @@ def test_only_four_commands_are_in_the_code() -> None:
                 assert isinstance(data, ast.Constant), path
                 sent.add(data.value)
     assert sent == {b"EHLO %b\r\n", b"HELO %b\r\n", b"STARTTLS\r\n", b"QUIT\r\n"}
+
+
+@pytest.mark.parametrize(
+    ("reply", "flags"),
+    [
+        (b"250-mx\r\n250-SIZE 1\r\n250 XXXXXXXA\r\n", (Flag.MASKED_KEYWORD,)),
+        (b"250-mx\r\n250-XXXXXXXX\r\n250 DSN\r\n", (Flag.MASKED_KEYWORD,)),
+        (b"250-mx\n250 XXX\n", (Flag.MASKED_KEYWORD,)),
+        (b"250-mx\r\n250-XXXXXXX 5\r\n250 DSN\r\n", (Flag.MASKED_KEYWORD,)),
+        (b"250-XXXXXXXX\r\n250 DSN\r\n", ()),  # the server's name is no keyword
+        (b"250-mx\r\n250-XX\r\n250-XXXL5\r\n250-SIZE XXXX\r\n250 X-XXXX\r\n", ()),
+        (b"250 XXXXXXXX\r\n", ()),
+    ],
+)
+def test_a_keyword_that_a_middlebox_wrote_over_is_flagged(reply: bytes, flags: tuple[Flag, ...]) -> None:
+    wire = Wire(TLS)
+    wire.hear(GREETING, reply)
+    assert wire.conversation.flags == flags
+    assert wire.conversation.starttls is StartTls.NOT_OFFERED

@@ -11,15 +11,17 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from OpenSSL import SSL
 
 from smtpsurvey.lab.certificates import SELF_SIGNED, Authority, Leaf
-from smtpsurvey.outcomes import TlsError, Trouble, TrustError
+from smtpsurvey.outcomes import Staple, TlsError, Trouble, TrustError
 from smtpsurvey.smtp import tls as tls_module
 from smtpsurvey.smtp.certificate import Examiner
-from smtpsurvey.smtp.tls import TlsClient, TlsFacts, TlsPipe, TlsTroubleError
+from smtpsurvey.smtp.tls import DEPRECATED, LEGACY, TlsClient, TlsFacts, TlsPipe, TlsTroubleError
 
 NAME = "mx.example.org"
 LIMIT = 65536
@@ -594,3 +596,93 @@ def test_a_server_that_asks_for_another_handshake_gets_none(pki: Pki) -> None:
     server.bio_write(refusal + pipe.send(b"QUIT\r\n"))
     with pytest.raises(SSL.Error, match="no renegotiation"):
         server.recv(100)
+
+
+def shown_to(
+    client: TlsClient, context: ssl.SSLContext, name: str | None = NAME, domain: str | None = None
+) -> TlsFacts:
+    shake_hands(pipe := TlsPipe(client, name, b"", domain), Server(context))
+    return pipe.facts()
+
+
+OLD = {ssl.TLSVersion.TLSv1: "TLSv1", ssl.TLSVersion.TLSv1_1: "TLSv1.1"}
+
+
+@pytest.mark.parametrize("version", OLD)
+def test_a_legacy_client_speaks_old_versions_and_takes_weak_keys(pki: Pki, version: ssl.TLSVersion) -> None:
+    client = TlsClient(pki.client.examiner, LIMIT, LEGACY)
+    weak = pki.authority.leaf((NAME,), bits=1024)
+    facts = shown_to(client, pki.context(weak, most=version))
+    assert (facts.version, facts.trust_error) == (OLD[version], TrustError.WEAK)
+    assert shown_to(client, pki.context()).version == "TLSv1.3"
+
+
+def test_a_client_of_deprecated_versions_alone_gets_the_later_one_of_them(pki: Pki) -> None:
+    client = TlsClient(pki.client.examiner, LIMIT, DEPRECATED)
+    assert shown_to(client, pki.context(most=ssl.TLSVersion.TLSv1_2)).version == "TLSv1.1"
+    with pytest.raises(TlsTroubleError) as caught:
+        shown_to(client, pki.context())
+    assert caught.value.error == TlsError.PROTOCOL_VERSION
+
+
+@pytest.mark.parametrize(
+    ("curve", "group"), [(None, "x25519"), ("prime256v1", "secp256r1"), ("secp521r1", "secp521r1")]
+)
+@pytest.mark.parametrize("most", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_the_group_of_the_key_exchange(pki: Pki, most: ssl.TLSVersion, curve: str | None, group: str) -> None:
+    context = pki.context(most=most)
+    if curve is not None:
+        context.set_ecdh_curve(curve)
+    assert shown_to(pki.client, context).group == group
+
+
+def test_rsas_key_exchange_has_no_group(pki: Pki) -> None:
+    context = pki.context(pki.authority.leaf((NAME,), bits=2048), most=ssl.TLSVersion.TLSv1_2)
+    context.set_ciphers("AES128-SHA:@SECLEVEL=0")
+    facts = shown_to(TlsClient(pki.client.examiner, LIMIT, LEGACY), context)
+    assert (facts.cipher, facts.group) == ("AES128-SHA", None)
+
+
+def test_a_client_without_sni_says_no_name_and_still_compares_it(pki: Pki) -> None:
+    names: list[str | None] = []
+    context = pki.context()
+    context.sni_callback = lambda _tls, name, _context: names.append(name)
+    silent = TlsClient(pki.client.examiner, LIMIT, sni=False)
+    facts = [shown_to(silent, context), shown_to(pki.client, context), shown_to(pki.client, context, None)]
+    assert names == [None, NAME, None]
+    assert [one.sni for one in facts] == [False, True, False]
+    assert [one.matches_name for one in facts] == [True, True, None]
+
+
+def test_name_and_domain_are_two_facts(pki: Pki) -> None:
+    for domain, fits in ((None, None), ("example.org", False), (NAME, True)):
+        facts = shown_to(pki.client, pki.context(), "other.example", domain)
+        assert (facts.matches_name, facts.matches_domain) == (False, fits)
+
+
+def test_a_session_without_a_staple_says_so_and_a_broken_one_nothing(pki: Pki) -> None:
+    assert shown_to(pki.client, pki.context()).staple is Staple.NONE
+    pipe = pipe_to(pki)
+    pipe.begin()
+    facts = pipe.facts(broken(pipe, alert(40)).error)
+    assert (facts.group, facts.staple, facts.sni) == (None, None, True)
+
+
+def test_a_staple_is_read(pki: Pki) -> None:
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    path = str(pki.folder / f"{pki.leaf.sha256}.pem")
+    pki.context()
+    context.use_certificate_chain_file(path)
+    context.use_privatekey_file(path)
+    error = ocsp.OCSPResponseBuilder.build_unsuccessful(ocsp.OCSPResponseStatus.TRY_LATER).public_bytes(Encoding.DER)
+    context.set_ocsp_server_callback(lambda _connection, _data: error)
+    server = SSL.Connection(context, None)
+    server.set_accept_state()
+    pipe = pipe_to(pki)
+    to_server = pipe.begin()
+    while not pipe.established:
+        server.bio_write(to_server)
+        with suppress(SSL.WantReadError):
+            server.do_handshake()
+        _, to_server = pipe.receive(server.bio_read(LIMIT))
+    assert pipe.facts().staple is Staple.UNREADABLE

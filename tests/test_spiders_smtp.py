@@ -97,6 +97,25 @@ def test_arguments_that_cannot_be_are_one_line(arguments: dict[str, str], messag
     assert "\n" not in str(error.value)
 
 
+def test_arguments_about_tls_that_cannot_be_end_the_survey_before_it_begins(tmp_path: Path) -> None:
+    (tmp_path / "targets.txt").write_text("127.78.21.1\n")
+    argv = [sys.executable, "-m", "scrapy", "crawl", "smtp", "-a", f"targets={tmp_path / 'targets.txt'}"]
+    argv += [
+        "-a",
+        "sni=both",
+        "-s",
+        "SMTPSURVEY_SHARDS=",
+        "-s",
+        "SMTPSURVEY_ALLOW=127.0.0.0/8",
+        "-s",
+        f"JOBDIR={tmp_path / 'job'}",
+    ]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=LONG, check=False, cwd=REPOSITORY)
+    assert done.returncode == 1
+    assert "sni=both needs STARTTLS, and a second connection to each server: allow it with connections=2" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_pause_of_the_engine_begins_nothing_and_unpause_goes_on(tmp_path: Path) -> None:
     targets = tmp_path / "targets.txt"
     targets.write_text("127.78.20.0/27\n")

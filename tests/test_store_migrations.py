@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -268,3 +269,33 @@ def test_a_server_that_is_too_old_is_refused_in_one_line(
         shards.create()
     assert str(caught.value) == f"{shards[0].name}: {kind} {found} is too old; {needed} or later is needed"
     shards.dispose()
+
+
+def test_the_fourth_version_gets_columns_for_more_of_tls_and_keeps_its_rows(
+    shards: Shards, new_url: Callable[[], str]
+) -> None:
+    shards.create()
+    schema, digest = shards.schema, "ab" * 32
+    last = ("domain", "tls_group", "sni", "matches_domain", "staple", "second_tls")
+    with shards[0].begin() as connection:
+        connection.execute(insert(schema.certificates), {"sha256": digest, "key": "rsa-2048"})
+        for table, columns in (
+            *((table.name, last) for table in schema.observations),
+            ("certificates", ("signature", "self_signed")),
+        ):
+            for column in columns:
+                connection.exec_driver_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
+        record(connection, schema, "version", "4")
+    with pytest.raises(StoreError, match="schema version 4"):
+        shards.create()
+    with shards[0].begin() as connection:  # an upgrade that was broken off
+        connection.exec_driver_sql("ALTER TABLE certificates ADD COLUMN signature MEDIUMTEXT")
+    shards.prepare(upgrade=True)
+    with shards[0].begin() as connection:
+        stored = connection.execute(select(schema.certificates)).one()
+    assert (stored.sha256, stored.key, stored.signature, stored.self_signed) == (digest, "rsa-2048", None, None)
+    new = Shards([new_url()], 2)
+    new.create()
+    names = {name: re.findall(r"^\t(\w+) ", text, re.MULTILINE) for name, text in definitions(new).items()}
+    assert {name: re.findall(r"^\t(\w+) ", text, re.MULTILINE) for name, text in definitions(shards).items()} == names
+    new.dispose()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import os
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -130,6 +132,13 @@ def test_a_broken_map_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "as").write_bytes(content.replace(b"9.0.0.0/16", b"9.0.0.0/99"))
     with pytest.raises(TargetsError, match=r"as: '9\.0\.0\.0/99' does not appear to be"):
         read(tmp_path / "as")
+
+
+def test_a_pipe_is_read_as_rows(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor() as threads:
+        threads.submit((tmp_path / "pipe").write_bytes, ROWS)
+        assert len(read(tmp_path / "pipe").addresses) == 5
 
 
 def test_what_is_no_list_is_refused(tmp_path: Path) -> None:

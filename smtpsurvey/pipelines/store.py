@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from scrapy import signals
 from scrapy.exceptions import NotConfigured
 from scrapy.utils.defer import maybe_deferred_to_future
+from twisted.internet.defer import gatherResults
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
@@ -17,6 +20,7 @@ from smtpsurvey.probe.recorder import UNRECORDED
 from smtpsurvey.store import StoreError
 from smtpsurvey.store.batches import Batches
 from smtpsurvey.store.delivery import Delivery
+from smtpsurvey.store.kinds import KINDS, rows_of
 from smtpsurvey.store.shards import Shards
 from smtpsurvey.store.spool import folder_of
 from smtpsurvey.store.writer import End, Tally, Writer, beginning
@@ -28,15 +32,18 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from twisted.internet.defer import Deferred
 
+    from smtpsurvey.store.kinds import Rows
     from smtpsurvey.store.shards import Shard
 
 logger = logging.getLogger(__name__)
+FINISHED = "finished"
+"""Scrapy's reason for closing a spider that came to its end."""
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 class StorePipeline:
-    """Writes :class:`SmtpItem` to the shards in batches, each shard in a thread; other items pass."""
+    """Writes items to the shards in batches, each shard in a thread; those of kinds that have no table pass."""
 
     def __init__(self, crawler: Crawler, urls: list[str], tables: int) -> None:
         """Store what ``crawler`` makes in ``tables`` tables a database; these are opened when its survey begins."""
@@ -54,7 +61,9 @@ class StorePipeline:
         urls = [str(url) for url in settings.getlist("SMTPSURVEY_SHARDS") if str(url).strip()]
         if not urls:
             raise NotConfigured  # asked for, so nothing to warn of: items go to feeds only
-        return cls(crawler, urls, settings.getint("SMTPSURVEY_TABLES_PER_SHARD", 1))
+        pipeline = cls(crawler, urls, settings.getint("SMTPSURVEY_TABLES_PER_SHARD", 1))
+        crawler.signals.connect(pipeline.spider_closed, signals.spider_closed)
+        return pipeline
 
     def open_spider(self) -> None:
         """Create the schema and register the survey; raises :class:`StoreError`.
@@ -71,16 +80,30 @@ class StorePipeline:
             if not self._batches:
                 self._open()
             await maybe_deferred_to_future(self._batches[self._server(item.ip)].add(item))
+        elif type(item) in KINDS:
+            if not self._batches:
+                self._open()
+            parts = rows_of(item, self._server)
+            # All are under way before the first is waited for.
+            stored = [self._batches[server].add(rows) for server, rows in parts.items()]
+            await maybe_deferred_to_future(gatherResults(stored, consumeErrors=True))
         return item
 
     async def close_spider(self) -> None:
-        """Write what waits, then the tallies, and mark the survey finished; say what stays in the spool."""
-        if not self._batches:
-            return
+        """Write what waits."""
         for flushed in [batches.flush() for batches in self._batches]:
             await maybe_deferred_to_future(flushed)
+
+    async def spider_closed(self, reason: str) -> None:
+        """Write the tallies, and mark the survey finished if the spider came to its end; say what stays in the spool.
+
+        Not in :meth:`close_spider`, which Scrapy does not tell the reason.
+        """
+        if not self._batches:
+            return
         try:
-            ends = [self._in_thread(self._end, server) for server in range(len(self._shards))]
+            end = partial(self._end, reason == FINISHED)
+            ends = [self._in_thread(end, server) for server in range(len(self._shards))]
             left = [await maybe_deferred_to_future(end) for end in ends]
         finally:
             self._close()
@@ -127,7 +150,7 @@ class StorePipeline:
             for delivery in self._deliveries:
                 delivery.deliver(record)
 
-    def _stored_by(self, delivery: Delivery) -> Callable[[list[SmtpItem]], Deferred[None]]:
+    def _stored_by(self, delivery: Delivery) -> Callable[[list[SmtpItem | Rows]], Deferred[None]]:
         return lambda items: self._in_thread(delivery.store, items)
 
     def _stop(self) -> None:
@@ -143,7 +166,7 @@ class StorePipeline:
     def _in_thread(self, function: Callable[[T], R], argument: T) -> Deferred[R]:
         return deferToThreadPool(_reactor(), self._threads, function, argument)
 
-    def _end(self, server: int) -> tuple[int, Path] | None:
+    def _end(self, finished: bool, server: int) -> tuple[int, Path] | None:  # noqa: FBT001 - of a partial
         """End the survey on one server; give what stays in its spool."""
         delivery, stats = self._deliveries[server], self.crawler.stats
         assert stats is not None  # noqa: S101 - Scrapy makes it before any pipeline
@@ -151,7 +174,8 @@ class StorePipeline:
             if self._survey is not None:
                 counted = tallies(stats.get_stats())
                 delivery.deliver(self._writer.tallies(server, self._survey, counted))
-                delivery.deliver(End(self._survey, iso_time(time.time())))
+                if finished:
+                    delivery.deliver(End(self._survey, iso_time(time.time())))
         except StoreError as error:
             logger.error("Store: %s; the survey is not marked as finished", error)  # noqa: TRY400 - one line says it
         return delivery.finish()

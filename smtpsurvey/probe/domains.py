@@ -90,7 +90,7 @@ class DomainEntries:
     def _targets(self, item: MxItem, position: int) -> list[Target]:
         shard = self._shard
         return [
-            Target(ip, self._port, exchange.name, None, SOURCE, position)
+            Target(ip, self._port, exchange.name, None, SOURCE, position, domain=item.domain)
             for exchange in item.exchanges or ()
             for ip in exchange.addresses or ()
             if (shard is None or shard_of(ip, shard[1]) == shard[0]) and self._seen.add(key_of(ip))

@@ -59,8 +59,11 @@ class Prober:
         concurrency: int,
         hold: Callable[[], bool],
         failed: Callable[[Target, BaseException], None] | None = None,
+        choose: Callable[[Target], Probe] | None = None,
     ) -> None:
         """Be ready for :meth:`consume`; ``concurrency`` is connections in flight at most.
+
+        ``choose(target)`` gives the probe of a target, where that is not ``probe`` for all.
 
         ``failed(target, error)`` is called when a hook breaks on a target; without it that ends the
         list it came from.
@@ -73,6 +76,7 @@ class Prober:
         self._concurrency = concurrency
         self._hold = hold
         self._failed = failed or self._close_with
+        self._choose = choose or (lambda _: probe)
         self._source: Iterator[Entry] | None = None
         self._consumed: Deferred[None] | None = None
         self._ready: deque[tuple[Target, float]] = deque()  # admitted, and when they were due
@@ -231,7 +235,7 @@ class Prober:
         self._soon(0)
 
     def _connect(self, target: Target) -> bool:
-        protocol = SmtpProbe(target, self._probe, self._observed)
+        protocol = SmtpProbe(target, self._choose(target), self._observed)
         try:
             self.pool.connect(target.ip, target.port, protocol, protocol.patience)
         except ExhaustedError as error:

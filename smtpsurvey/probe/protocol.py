@@ -145,7 +145,7 @@ class SmtpProbe(Protocol):
                 self._wait(min(LEAVE, timeouts.reply) if leaving else timeouts.reply)
             elif isinstance(action, BeginTls):
                 assert self._probe.tls is not None  # noqa: S101 - the script asks for TLS only with a client
-                self._pipe = TlsPipe(self._probe.tls, self._target.name, action.stray)
+                self._pipe = TlsPipe(self._probe.tls, self._target.name, action.stray, self._target.domain)
                 transport.write(self._pipe.begin())
                 self._wait(timeouts.tls)
             else:

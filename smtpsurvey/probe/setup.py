@@ -13,15 +13,17 @@ import certifi
 
 from smtpsurvey.admission.identity import Identity
 from smtpsurvey.errors import SurveyError
+from smtpsurvey.probe.handshakes import Handshakes
 from smtpsurvey.probe.protocol import Probe, Timeouts
 from smtpsurvey.smtp.certificate import Examiner
 from smtpsurvey.smtp.conversation import Script
 from smtpsurvey.smtp.reply import Limits
-from smtpsurvey.smtp.tls import TlsClient
 
 if TYPE_CHECKING:
     from scrapy.settings import BaseSettings
     from twisted.internet.base import ReactorBase
+
+    from smtpsurvey.smtp.tls import TlsClient
 
 RESERVE = 32  # descriptors kept for feeds, the database, DNS and the log
 
@@ -32,20 +34,28 @@ def identity_of(settings: BaseSettings) -> Identity:
 
 
 def probe_of(settings: BaseSettings, reactor: ReactorBase, *, starttls: bool) -> Probe:
-    """Make what all probes have in common; raises :class:`SurveyError` for settings that cannot be."""
+    """Make what all probes of one connection have in common; see :func:`probes_of`."""
+    return probes_of(settings, reactor, Handshakes(starttls=starttls))[0]
+
+
+def probes_of(settings: BaseSettings, reactor: ReactorBase, handshakes: Handshakes) -> tuple[Probe, ...]:
+    """Make what all first connections have in common, and all second ones where there are.
+
+    Raises :class:`SurveyError` for settings that cannot be.
+    """
     timeouts = Timeouts(**_numbers(settings, "SMTPSURVEY_TIMEOUTS", Timeouts, float))
     limits = Limits(**_numbers(settings, "SMTPSURVEY_LIMITS", Limits, int))
-    client = None
-    if starttls:
+    clients: tuple[TlsClient | None, ...] = (None,)
+    if handshakes.starttls:
         ca_file = settings.get("SMTPSURVEY_CA_FILE") or certifi.where()
         if not Path(ca_file).is_file():
             raise SurveyError(f"SMTPSURVEY_CA_FILE: {ca_file}: no such file")
         try:
-            client = TlsClient(Examiner(ca_file), limits.bytes)
+            clients = handshakes.clients(Examiner(ca_file), limits.bytes)
         except ValueError as error:
             raise SurveyError(f"SMTPSURVEY_CA_FILE: {error}") from None
-    script = Script.make(identity_of(settings).helo, starttls=starttls, limits=limits)
-    return Probe(script, client, timeouts, reactor.seconds, time.time)
+    script = Script.make(identity_of(settings).helo, starttls=handshakes.starttls, limits=limits)
+    return tuple(Probe(script, client, timeouts, reactor.seconds, time.time) for client in clients)
 
 
 def connections_allowed(settings: BaseSettings) -> int:

@@ -38,17 +38,18 @@ def show(findings: Findings, console: Console) -> None:
         table = findings.tables.get(name)
         if table is not None and table.rows:
             console.print()
-            console.print(_grid(titles[name], table))
+            console.print(grid(titles[name], table))
 
 
-def _grid(title: str, table: Table) -> Grid:
+def grid(title: str, table: Table) -> Grid:
+    """Lay out the first rows of a table; nothing in it is taken for markup or an escape."""
     left = len(table.rows) - ROWS
-    grid = Grid(title=Text(title, style="bold"), title_justify="left", box=None, pad_edge=False, header_style="bold")
+    made = Grid(title=Text(title, style="bold"), title_justify="left", box=None, pad_edge=False, header_style="bold")
     if left > 0:
-        grid.caption = Text(f"and {left:,} more rows")
-        grid.caption_justify = "left"
+        made.caption = Text(f"and {left:,} more rows")
+        made.caption_justify = "left"
     for column in table.columns:
-        grid.add_column(Text(heading(column)), justify="right" if is_number(column) else "left")
+        made.add_column(Text(heading(column)), justify="right" if is_number(column) else "left")
     for row in table.rows[:ROWS]:
-        grid.add_row(*(Text(words(*pair)) for pair in zip(table.columns, row, strict=True)))
-    return grid
+        made.add_row(*(Text(words(*pair)) for pair in zip(table.columns, row, strict=True)))
+    return made

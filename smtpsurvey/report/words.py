@@ -15,6 +15,8 @@ _HEADINGS = {
     "matches_name": "Fits the name",
     "share_of_tls": "Share of TLS",
     "since": "Since survey",
+    "asns": "In AS",
+    "ases": "ASes",
 }
 _UNKNOWN = {
     "product": "not identified",
@@ -28,7 +30,9 @@ _UNKNOWN = {
     "matches_name": "no name to fit",
     "error": "broke off before the handshake",
     "key": "not readable",
+    "weakness": "none found",
 }
+_COUNTS = frozenset(("hosts", "targets", "contacted", "recorded", "keys", "certificates", "names", "issuing", "ases"))
 _SMALL = 0.0001
 
 
@@ -39,7 +43,7 @@ def heading(column: str) -> str:
 
 def is_number(column: str) -> bool:
     """Tell whether a column holds counts or shares."""
-    return column in {"hosts", "targets", "contacted", "recorded"} or is_share(column)
+    return column in _COUNTS or is_share(column)
 
 
 def is_share(column: str) -> bool:

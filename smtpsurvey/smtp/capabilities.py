@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from smtpsurvey.smtp.reply import text_of
 
 STARTTLS = "STARTTLS"
+# What Cisco's PIX and ASA write over keywords that they do not let through: 250-XXXXXXXA, 250-XXXXXXXX.
+_MASKED = re.compile(rb"^[0-9]{3}[ -]X{3,}[A-Z]?(?:[ \r]|$)", re.MULTILINE)
 
 
 def extensions(lines: tuple[bytes, ...]) -> dict[str, str]:
@@ -25,3 +29,8 @@ def extensions(lines: tuple[bytes, ...]) -> dict[str, str]:
         elif parameters and parameters != known:
             found[keyword] = f"{known} {parameters}"
     return found
+
+
+def masked(reply: bytes) -> bool:
+    """Tell whether a middlebox wrote over a keyword of a reply to EHLO (its bytes as they came)."""
+    return b"XXX" in reply and _MASKED.search(reply, reply.index(b"\n") + 1) is not None

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
-from cryptography.x509.oid import AuthorityInformationAccessOID
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, padding, rsa
+from cryptography.hazmat.primitives.hashes import MD5, SHA1
+from cryptography.x509.oid import AuthorityInformationAccessOID, SignatureAlgorithmOID
 from OpenSSL import crypto
 from service_identity import CertificateError
 from service_identity.hazmat import DNS_ID, DNSPattern
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _CURVES = {"secp256r1": "p256", "secp384r1": "p384", "secp521r1": "p521"}
+_SIGNERS: dict[type, str] = {padding.PKCS1v15: "rsa", padding.PSS: "rsa-pss", ec.ECDSA: "ecdsa"}
+_UNHASHED = {SignatureAlgorithmOID.ED25519: "ed25519", SignatureAlgorithmOID.ED448: "ed448"}
 _MAX_NAMES = 1000
 # X509_V_ERR_* (OpenSSL's x509_vfy.h) to the closed list.
 _TRUST_ERRORS = {
@@ -59,7 +62,8 @@ class Certificate:
     """The leaf of a chain. A field that the certificate has no readable value for is ``None``.
 
     ``names`` are the DNS names of subjectAltName; times are ISO 8601 in UTC; ``key`` is like
-    ``rsa-2048``, ``ecdsa-p256``, ``ed25519``; ``sha256`` is that of the DER, in hex.
+    ``rsa-2048``, ``ecdsa-p256``, ``ed25519``; ``sha256`` is that of the DER, in hex. ``signature`` is what its issuer
+    signed it with, like ``rsa-sha256``, ``rsa-pss-sha256``, ``ecdsa-sha384``, ``ed25519``; else the dotted OID.
     """
 
     subject: str | None
@@ -69,6 +73,8 @@ class Certificate:
     not_after: str | None
     key: str | None
     sha256: str
+    signature: str | None = None
+    self_signed: bool | None = None
 
 
 @attrs.frozen(eq=False)
@@ -95,12 +101,12 @@ class Examiner:
             self._store.load_locations(ca_file)
         except crypto.Error:
             raise ValueError(f"{ca_file}: no certificates in PEM form can be read from it") from None
-        self._now = now
+        self.now = now
         self._known: dict[tuple[bytes, ...], tuple[float, ChainFacts]] = {}
 
     def chain(self, ders: tuple[bytes, ...]) -> ChainFacts:
         """Describe a chain of DER certificates, the leaf first, as the server sent it (not empty)."""
-        now = self._now()
+        now = self.now()
         known = self._known.get(ders)
         if known is not None and now - known[0] < _TRUST_HOLDS:
             return known[1]
@@ -173,7 +179,14 @@ def _read(der: bytes) -> tuple[Certificate, x509.Certificate | None]:
             _readable(lambda: f"{parsed.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"),
             _readable(lambda: _key(parsed)),
             digest,
+            _readable(lambda: _signature(parsed)) or parsed.signature_algorithm_oid.dotted_string,
+            _readable(lambda: _is_self_signed(parsed)),
         ), parsed
+
+
+def describe(der: bytes) -> Certificate:
+    """Say what a certificate says."""
+    return _read(der)[0]
 
 
 def load(der: bytes) -> x509.Certificate | None:
@@ -210,6 +223,31 @@ def _key(parsed: x509.Certificate) -> str:
     if isinstance(key, dsa.DSAPublicKey):
         return f"dsa-{key.key_size}"
     return type(key).__name__.removesuffix("PublicKey").lower()
+
+
+def _signature(parsed: x509.Certificate) -> str | None:
+    digest = parsed.signature_hash_algorithm
+    if digest is None:
+        return _UNHASHED.get(parsed.signature_algorithm_oid)
+    kind = _SIGNERS.get(type(parsed.signature_algorithm_parameters))
+    if kind is None:
+        kind = "rsa" if parsed.signature_algorithm_oid == SignatureAlgorithmOID.RSA_WITH_MD5 else "dsa"
+    return f"{kind}-{digest.name}"
+
+
+def _is_self_signed(parsed: x509.Certificate) -> bool:
+    """Tell whether a certificate's own key has signed it; raises as the library where it cannot verify that."""
+    if parsed.issuer != parsed.subject or (_signature(parsed) or "").split("-")[0] != _key(parsed).split("-")[0]:
+        return False
+    key, digest = parsed.public_key(), parsed.signature_hash_algorithm
+    try:
+        if isinstance(key, rsa.RSAPublicKey) and isinstance(digest, SHA1 | MD5):  # which the library refuses otherwise
+            key.verify(parsed.signature, parsed.tbs_certificate_bytes, padding.PKCS1v15(), digest)
+        else:
+            parsed.verify_directly_issued_by(parsed)
+    except InvalidSignature:
+        return False
+    return True
 
 
 def _points_to_issuer(leaf: x509.Certificate) -> bool:

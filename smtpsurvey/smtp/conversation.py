@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from smtpsurvey.outcomes import Flag, Outcome, Stage, StartTls, Trouble
-from smtpsurvey.smtp.capabilities import STARTTLS, extensions
+from smtpsurvey.smtp.capabilities import STARTTLS, extensions, masked
 from smtpsurvey.smtp.reply import Limits, NotAReplyError, Reply, ReplyReader, unfinished
 
 if TYPE_CHECKING:
@@ -216,6 +216,8 @@ class Conversation:
         following = _TRANSITIONS.get((self.state, code // 100), State.QUIT)
         if self.state is State.EHLO and following is State.STARTTLS:
             self.extensions = extensions(reply.lines)
+            if masked(reply.raw):
+                self._flag(Flag.MASKED_KEYWORD)
             if self.starttls is StartTls.NOT_ASKED:
                 return State.QUIT
             if STARTTLS not in self.extensions:

@@ -1,7 +1,6 @@
 """TLS over memory BIOs: sans-I/O like the rest of the room (pyOpenSSL).
 
-The client offers TLS 1.2 and 1.3 and accepts any certificate; what it learnt is in
-:class:`TlsFacts`.
+The client accepts any certificate; what it learnt is in :class:`TlsFacts`.
 """
 
 from __future__ import annotations
@@ -11,10 +10,11 @@ from contextlib import suppress
 
 import attrs
 from OpenSSL import SSL, crypto
-from OpenSSL._util import lib
+from OpenSSL._util import ffi, lib
 
-from smtpsurvey.outcomes import TlsError, Trouble
+from smtpsurvey.outcomes import Staple, TlsError, Trouble
 from smtpsurvey.smtp.certificate import Certificate, Examiner, matches_name
+from smtpsurvey.smtp.staple import read_staple
 
 _READ = 16384  # bytes; a TLS record holds no more (RFC 8446 section 5.1)
 # The hybrid is offered, but a key is made ready for X25519 alone (the asterisk; OpenSSL 3.5 and later): a
@@ -52,7 +52,9 @@ class TlsFacts:
     """What one handshake showed.
 
     ``chain`` holds the certificates as DER, the leaf first, as they were sent; a failed handshake may
-    have some too. ``error`` is of the closed list ``TlsError``, ``alert:<name>`` or ``other:<text>``.
+    have some too. ``error`` is of the closed list ``TlsError``, ``alert:<name>`` or ``other:<text>``. ``group`` is the
+    key exchange's, as OpenSSL names it; ``None`` also where the key exchange has none (RSA). ``sni`` tells whether the
+    server was told a name.
     """
 
     version: str | None = None
@@ -65,17 +67,43 @@ class TlsFacts:
     matches_name: bool | None = None
     error: str | None = None
     stray_plaintext: bytes | None = None
+    group: str | None = None
+    sni: bool | None = None
+    matches_domain: bool | None = None
+    staple: Staple | None = None
+
+
+@attrs.frozen
+class Offer:
+    """What a client offers: the versions, and OpenSSL's cipher string where it is not the default."""
+
+    least: int
+    most: int
+    ciphers: bytes | None = None
+
+
+MODERN = Offer(SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION)
+"""As a careful sender of mail does (RFC 8996 forbids what is older)."""
+LEGACY = Offer(SSL.TLS1_VERSION, SSL.TLS1_3_VERSION, b"ALL:@SECLEVEL=0")
+"""Whatever OpenSSL still has."""
+DEPRECATED = Offer(SSL.TLS1_VERSION, SSL.TLS1_1_VERSION, b"ALL:@SECLEVEL=0")
+"""What RFC 8996 forbids, alone."""
 
 
 class TlsClient:
     """One TLS configuration for all conversations of a survey."""
 
-    def __init__(self, examiner: Examiner, limit: int) -> None:
-        """Offer TLS 1.2 and 1.3; a handshake may take ``limit`` bytes, a whole session twice that."""
+    def __init__(self, examiner: Examiner, limit: int, offer: Offer = MODERN, *, sni: bool = True) -> None:
+        """Say the server's name with ``sni``; a handshake may take ``limit`` bytes, a whole session twice that."""
         self.examiner = examiner
         self.limit = limit
+        self.sni = sni
         self.context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-        self.context.set_min_proto_version(SSL.TLS1_2_VERSION)
+        self.context.set_min_proto_version(offer.least)
+        self.context.set_max_proto_version(offer.most)
+        if offer.ciphers is not None:
+            self.context.set_cipher_list(offer.ciphers)
+            self.context.set_options(SSL.OP_LEGACY_SERVER_CONNECT)  # servers without RFC 5746, which are as old
         self.context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         # pyOpenSSL has no method for it; Scrapy's own TLS code reaches for the binding in the same way.
         if lib.SSL_CTX_set1_curves_list(self.context._context, _GROUPS) != 1:  # noqa: SLF001 - see above
@@ -96,19 +124,21 @@ class TlsTroubleError(Exception):
 class TlsPipe:
     """One TLS session: ciphertext in and out, plaintext out and in."""
 
-    __slots__ = ("_client", "_connection", "_name", "_received", "_seeking", "_stray", "established")
+    __slots__ = ("_client", "_connection", "_domain", "_name", "_received", "_seeking", "_stray", "established")
 
-    def __init__(self, client: TlsClient, name: str | None, stray: bytes) -> None:
-        """Prepare a session with the server called ``name``; ``stray`` came before it began."""
+    def __init__(self, client: TlsClient, name: str | None, stray: bytes, domain: str | None = None) -> None:
+        """Prepare a session with the server called ``name``, an exchange of ``domain``; ``stray`` came before it."""
         self._client = client
         self._name = name
+        self._domain = domain
         self._stray = stray
         self._seeking = b""  # bytes that may be the beginning of the first record
         self._received = 0
         self.established = False
         self._connection = SSL.Connection(client.context, None)
         self._connection.set_connect_state()
-        if name is not None:
+        self._connection.request_ocsp()
+        if name is not None and client.sni:
             self._connection.set_tlsext_host_name(name.encode("ascii", "ignore"))
 
     def begin(self) -> bytes:
@@ -147,10 +177,13 @@ class TlsPipe:
             error = TlsError.NOT_TLS
         stray = self._stray + self._seeking or None
         ders = tuple(crypto.dump_certificate(crypto.FILETYPE_ASN1, c) for c in connection.get_peer_cert_chain() or ())
-        version = connection.get_protocol_version_name() if self.established else None
-        cipher = connection.get_cipher_name() if self.established else None
+        version = cipher = group = staple = None
+        if self.established:
+            version, cipher = connection.get_protocol_version_name(), connection.get_cipher_name()
+            group, staple = connection.get_group_name(), self._staple()
+        sni = self._client.sni and self._name is not None
         if not ders:
-            return TlsFacts(version, cipher, error=error, stray_plaintext=stray)
+            return TlsFacts(version, cipher, error=error, stray_plaintext=stray, group=group, sni=sni, staple=staple)
         chain = self._client.examiner.chain(ders)
         return TlsFacts(
             version,
@@ -163,7 +196,17 @@ class TlsPipe:
             matches_name(chain.leaf, self._name),
             error,
             stray,
+            group,
+            sni,
+            matches_name(chain.leaf, self._domain),
+            staple,
         )
+
+    def _staple(self) -> Staple:
+        """Read the OCSP response that came; pyOpenSSL gives it to a callback alone, a Python call in each handshake."""
+        place = ffi.new("unsigned char **")
+        length = lib.SSL_get_tlsext_status_ocsp_resp(self._connection._ssl, place)  # noqa: SLF001 - see above
+        return read_staple(ffi.buffer(place[0], length)[:], self._client.examiner.now()) if length > 0 else Staple.NONE
 
     def _step(self) -> bytes:
         try:

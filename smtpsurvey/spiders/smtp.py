@@ -16,12 +16,14 @@ from smtpsurvey.dns.lines import NameLines
 from smtpsurvey.dns.mx import MailExchanges
 from smtpsurvey.errors import SurveyError
 from smtpsurvey.items import DEFAULT_PORT
+from smtpsurvey.probe.connections import Connections
 from smtpsurvey.probe.domains import DomainEntries
 from smtpsurvey.probe.entries import TargetEntries, checked_name
 from smtpsurvey.probe.feed import ListFeed
+from smtpsurvey.probe.handshakes import Handshakes
 from smtpsurvey.probe.prober import Prober
 from smtpsurvey.probe.recorder import Recorder
-from smtpsurvey.probe.setup import connections_allowed, identity_of, probe_of
+from smtpsurvey.probe.setup import connections_allowed, identity_of, probes_of
 from smtpsurvey.spider import SurveySpider, read_shard, read_switch, readable
 from smtpsurvey.targets.lines import TargetLines
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smtpsurvey.dns.resolver import Resolver
+    from smtpsurvey.items import Target
     from smtpsurvey.probe.ledger import Ledger
 
 MAX_DIGITS = 5  # of a port
@@ -62,6 +65,8 @@ class SmtpSpider(SurveySpider):
         strict: str | int = 0,
         shard: str | None = None,
         domains: str = "",
+        sni: str | int = 1,
+        connections: str | int = 1,
         **kwargs: Any,
     ) -> None:
         """Take the arguments of ``-a`` (docs/usage/survey.md); they are checked when the survey starts."""
@@ -72,6 +77,7 @@ class SmtpSpider(SurveySpider):
         path = targets or domains
         self._source = readable(source or ("stdin" if path == "-" else Path(path).name))
         self._given = {"port": str(port), "tls": str(tls), "record": record, "strict": str(strict), "shard": shard}
+        self._given |= {"sni": str(sni), "connections": str(connections)}
 
     def estimate(self) -> int | None:
         """Give the number of targets, or domains, in the list."""
@@ -89,17 +95,22 @@ class SmtpSpider(SurveySpider):
         crawler, settings = self.crawler, self.crawler.settings
         processor, options = self.take_processor(), self._options()
         identity, hooks = identity_of(settings), processor.admit_hooks
-        arguments = {name: str(self._given[name]) for name in ("port", "tls", "record", "shard")}
+        handshakes = Handshakes.read(**{name: str(self._given[name]) for name in ("tls", "sni", "connections")})
+        probes = probes_of(settings, reactor, handshakes)
+        arguments = {name: str(self._given[name]) for name in ("port", "tls", "record", "shard", "sni", "connections")}
         ledger = self.take_up("domains" if options.domains else "targets", options.path, arguments)
+        recorder = Recorder(self.survey, processor, crawler.stats, ledger, everything=self._everything())
+        connections = Connections(recorder, self._again, probes, handshakes.second)
         prober = self.prober = Prober(
             reactor,
-            probe_of(settings, reactor, starttls=read_switch("tls", self._given["tls"])),
+            probes[0],
             Gate(hooks if identity.complete else [identity.admit, *hooks]),
-            Recorder(self.survey, processor, crawler.stats, ledger, everything=self._everything()),
+            connections,
             concurrency=connections_allowed(settings),
             hold=self.must_wait,
+            choose=connections.probe,
         )
-        processor.before_close.append(prober.end)
+        processor.before_close += [prober.end, connections.end]
         if options.domains:
             await self._survey_domains(prober, options, ledger, identity.check)
         else:
@@ -109,6 +120,10 @@ class SmtpSpider(SurveySpider):
             lines_of = partial(TargetLines, options.path, options.source, options.port)
             self.feed = ListFeed(options.path, lines_of, crawler.stats, strict=options.strict)
             await self.feed.run(prober, entries, lambda entry: identity.check(checked_name(entry)))
+
+    def _again(self, target: Target) -> None:
+        assert self.prober is not None  # noqa: S101 - it has seen the target
+        self.prober.add(target)
 
     async def _survey_domains(
         self, prober: Prober, options: ListOptions, ledger: Ledger | None, check: Callable[[str], object]

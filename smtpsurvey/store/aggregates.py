@@ -10,6 +10,7 @@ from sqlalchemy import and_, func, inspect, literal, null, select
 
 from smtpsurvey.outcomes import Outcome
 from smtpsurvey.store import StoreError
+from smtpsurvey.store.migrations import found_version, require_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def require(shards: Shards) -> None:
-    """Raise ``StoreError`` unless every database is there with all its tables; creates nothing."""
+    """Raise ``StoreError`` unless every database is there, with all tables of this version; creates nothing."""
     wanted = {table.name for table in shards.schema.metadata.sorted_tables}
     for shard in shards:
         url = shard.engine.url
@@ -28,6 +29,12 @@ def require(shards: Shards) -> None:
             raise StoreError(f"{shard.name}: no such database")  # SQLite would make an empty one
         with shard.begin() as connection:
             found = set(inspect(connection).get_table_names())
+            try:
+                version = found_version(connection, shards.schema, found)
+                if version is not None:
+                    require_version(version)
+            except StoreError as error:
+                raise StoreError(f"{shard.name}: {error}") from None
         missing = sorted(wanted - found)
         if missing:
             raise StoreError(f"{shard.name}: no surveys in this database (no table {missing[0]})")

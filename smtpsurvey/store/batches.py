@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from smtpsurvey.items import SmtpItem
+    from smtpsurvey.store.kinds import Rows
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class Batches:
 
     def __init__(
         self,
-        write: Callable[[list[SmtpItem]], Deferred[None]],
+        write: Callable[[list[SmtpItem | Rows]], Deferred[None]],
         call_later: Callable[[float, Callable[[], None]], Any],
     ) -> None:
         """Write with ``write``, whose Deferred fires when the items are committed, or fails for all of them.
@@ -44,13 +45,13 @@ class Batches:
         """
         self._write = write
         self._call_later = call_later
-        self._waiting: list[tuple[SmtpItem, Deferred[None]]] = []
+        self._waiting: list[tuple[SmtpItem | Rows, Deferred[None]]] = []
         self._writing = False
         self._due = False
         self._timer: Any = None
         self._idle: list[Deferred[None]] = []
 
-    def add(self, item: SmtpItem) -> Deferred[None]:
+    def add(self, item: SmtpItem | Rows) -> Deferred[None]:
         """Take an item; the Deferred fires when it is stored; its failure is a :class:`StoreError`."""
         stored: Deferred[None] = Deferred()
         self._waiting.append((item, stored))
@@ -88,11 +89,11 @@ class Batches:
         done.addCallbacks(self._stored, self._failed, callbackArgs=(batch,), errbackArgs=(batch,))
         done.addBoth(self._next)
 
-    def _stored(self, _result: None, batch: list[tuple[SmtpItem, Deferred[None]]]) -> None:
+    def _stored(self, _result: None, batch: list[tuple[SmtpItem | Rows, Deferred[None]]]) -> None:
         for _, stored in batch:
             stored.callback(None)
 
-    def _failed(self, failure: Failure, batch: list[tuple[SmtpItem, Deferred[None]]]) -> None:
+    def _failed(self, failure: Failure, batch: list[tuple[SmtpItem | Rows, Deferred[None]]]) -> None:
         message = str(failure.value)
         if not isinstance(failure.value, StoreError):
             logger.error("Store: %d items are lost: %s", len(batch), message, exc_info=failure.value)

@@ -40,19 +40,17 @@ class BadItemError(ValueError):
 def checked(item: SmtpItem) -> SmtpItem:
     """Give an item back with its address and time in canonical form; raises :class:`BadItemError`."""
     item.ip = address(item.ip)
-    seconds = timestamp(item.time)
-    if not _TIME.fullmatch(item.time):
-        item.time = iso_time(seconds)
-    _need(0 <= item.port <= _MAX_PORT, "port", item.port)
-    _need(isfinite(item.duration) and item.duration >= 0, "duration", item.duration)
-    _need(item.asn is None or 0 <= item.asn <= _MAX_ASN, "asn", item.asn)
-    _one_of(_OUTCOMES, "outcome", item.outcome)
-    _one_of(_STARTTLS, "starttls", item.starttls)
+    item.time = canonical(item.time)
+    need(0 <= item.port <= _MAX_PORT, "port", item.port)
+    need(isfinite(item.duration) and item.duration >= 0, "duration", item.duration)
+    need(item.asn is None or 0 <= item.asn <= _MAX_ASN, "asn", item.asn)
+    one_of(_OUTCOMES, "outcome", item.outcome)
+    one_of(_STARTTLS, "starttls", item.starttls)
     for flag in item.flags or ():
-        _one_of(_FLAGS, "flags", flag)
+        one_of(_FLAGS, "flags", flag)
     if item.interrupted is not None:
-        _one_of(_STAGES, "interrupted.stage", item.interrupted.stage)
-        _one_of(_TROUBLES, "interrupted.reason", item.interrupted.reason)
+        one_of(_STAGES, "interrupted.stage", item.interrupted.stage)
+        one_of(_TROUBLES, "interrupted.reason", item.interrupted.reason)
     if item.software is not None:
         _check_software(item.software)
     ehlo_in_tls = None
@@ -60,7 +58,7 @@ def checked(item: SmtpItem) -> SmtpItem:
         _check_tls(item.tls)
         ehlo_in_tls = item.tls.ehlo
     for reply in (item.greeting, item.ehlo, item.helo, item.starttls_reply, item.quit, ehlo_in_tls):
-        _need(reply is None or reply.code is None or 0 <= reply.code <= _MAX_CODE, "code", reply and reply.code)
+        need(reply is None or reply.code is None or 0 <= reply.code <= _MAX_CODE, "code", reply and reply.code)
     return item
 
 
@@ -96,28 +94,36 @@ def timestamp(text: str) -> float:
         raise BadItemError(f"time {shown(text)} is no ISO 8601 time") from None
 
 
+def canonical(time: str) -> str:
+    """Give a time as items have it; raises :class:`BadItemError`."""
+    seconds = timestamp(time)
+    return time if _TIME.fullmatch(time) else iso_time(seconds)
+
+
 def _check_software(software: Software) -> None:
-    _one_of(_EVIDENCE, "software.evidence", software.evidence)
-    _one_of(_CERTAINTY, "software.certainty", software.certainty)
-    _need(software.cpe is None or _CPE.fullmatch(software.cpe), "software.cpe", software.cpe)
-    _need(software.claims is None or set(software.claims) == _CLAIMS, "software.claims", software.claims)
+    one_of(_EVIDENCE, "software.evidence", software.evidence)
+    one_of(_CERTAINTY, "software.certainty", software.certainty)
+    need(software.cpe is None or _CPE.fullmatch(software.cpe), "software.cpe", software.cpe)
+    need(software.claims is None or set(software.claims) == _CLAIMS, "software.claims", software.claims)
 
 
 def _check_tls(tls: TlsItem) -> None:
     if tls.error is not None and not tls.error.startswith(("alert:", "other:")):
-        _one_of(_TLS, "tls.error", tls.error)
+        one_of(_TLS, "tls.error", tls.error)
     if tls.trust_error is not None and not tls.trust_error.startswith("other:"):
-        _one_of(_TRUST, "tls.trust_error", tls.trust_error)
+        one_of(_TRUST, "tls.trust_error", tls.trust_error)
     for digest in tls.chain or ():
-        _need(_DIGEST.fullmatch(digest), "tls.chain", digest)
+        need(_DIGEST.fullmatch(digest), "tls.chain", digest)
     if tls.certificate is not None:
-        _need(_DIGEST.fullmatch(tls.certificate.sha256), "tls.certificate.sha256", tls.certificate.sha256)
+        need(_DIGEST.fullmatch(tls.certificate.sha256), "tls.certificate.sha256", tls.certificate.sha256)
 
 
-def _one_of(closed: Collection[str], name: str, value: str | None) -> None:
-    _need(value is None or value in closed, name, value)
+def one_of(closed: Collection[str], name: str, value: str | None) -> None:
+    """Raise :class:`BadItemError` for a value that is none of these."""
+    need(value is None or value in closed, name, value)
 
 
-def _need(fits: object, name: str, value: object) -> None:
+def need(fits: object, name: str, value: object) -> None:
+    """Raise :class:`BadItemError` unless a value fits."""
     if not fits:
         raise BadItemError(f"{name} cannot be {shown(str(value))}")

@@ -79,7 +79,7 @@ def earlier(shards: Shards, survey: str, ip: str, port: int) -> list[Earlier]:
     query = select(table.c.number, table.c.software)
     query = query.where(table.c.survey == survey, table.c.ip == ip, table.c.port == port)
     found: dict[int, str | None] = {}
-    for shard in shards:  # in all, for a rebalance moves only observations
+    for shard in shards:  # in all: they may be on their way
         with shard.begin() as connection:
             found |= {row.number: row.software for row in connection.execute(query)}
     return [Earlier(number, None if text is None else _SOFTWARE.decode(text)) for number, text in sorted(found.items())]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from smtpsurvey.items import SmtpItem
+    from smtpsurvey.store.kinds import Rows
     from smtpsurvey.store.shards import Shards
     from smtpsurvey.store.spool import Spool
     from smtpsurvey.store.writer import Record, Writer
@@ -61,7 +62,7 @@ class Delivery:
         if self._spool is not None and not self._spool.empty:
             self._leave(f"{self._name}: {self._spool.rows} rows of an earlier run are spooled", 0)
 
-    def store(self, items: list[SmtpItem]) -> None:
+    def store(self, items: list[SmtpItem | Rows]) -> None:
         """Return when items are in the database, in the spool, or refused and set apart; blocks.
 
         Raises :class:`StoreError` when :meth:`stop` is called before that.
@@ -166,7 +167,7 @@ class Delivery:
             while (found := self._next()) is not None:
                 record, after = found
                 self._refusals.apply(self._writer, self._server, record)
-                self._replayed += len(record.observations) if isinstance(record, Batch) else 0
+                self._replayed += len(record) if isinstance(record, Batch) else 0
                 self._done(record, after)
         except UnavailableError:
             return False

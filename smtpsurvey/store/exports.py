@@ -155,6 +155,7 @@ CSV_COLUMNS = (
     *("tls_version", "tls_cipher", "tls_error", "tls_ehlo_code", "tls_ehlo", "tls_extensions", "stray_plaintext"),
     *("certificate", "subject", "issuer", "names", "not_before", "not_after", "key", "chain"),
     *("trusted", "trust_error", "matches_name", *(field.name for field in attrs.fields(Software))),
+    *("signature", "self_signed", "domain", "tls_group", "sni", "matches_domain", "staple", "second_tls"),
 )
 """As in the tables of the store, with those of the certificate."""
 
@@ -176,9 +177,14 @@ def _flat(item: SmtpItem) -> tuple[Any, ...]:
         *((tls.version, tls.cipher, tls.error) if tls else (None, None, None)),
         *_ehlo(tls.ehlo if tls else None),
         tls and tls.stray_plaintext,
-        *(attrs.astuple(leaf)[-1:] + attrs.astuple(leaf)[:-1] if leaf else (None,) * 7),
+        *((leaf.sha256, leaf.subject, leaf.issuer, leaf.names) if leaf else (None,) * 4),
+        *((leaf.not_before, leaf.not_after, leaf.key) if leaf else (None,) * 3),
         *((tls.chain, tls.trusted, tls.trust_error, tls.matches_name) if tls else (None,) * 4),
         *(attrs.astuple(software) if software else (None,) * len(attrs.fields(Software))),
+        *((leaf.signature, leaf.self_signed) if leaf else (None, None)),
+        item.domain,
+        *((tls.group, tls.sni, tls.matches_domain, tls.staple) if tls else (None,) * 4),
+        tls and tls.second and attrs.asdict(tls.second),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -16,6 +16,8 @@ from smtpsurvey.errors import SurveyError
 from smtpsurvey.items import DEFAULT_PORT, Observation, SmtpItem, Target
 from smtpsurvey.outcomes import Outcome
 from smtpsurvey.store.checks import BadItemError, address, checked, label, timestamp
+from smtpsurvey.store.kind_checks import checked_kind
+from smtpsurvey.store.kinds import NAMED
 from smtpsurvey.store.zgrab.format import NOTHING
 from smtpsurvey.store.zgrab.read import observations
 from smtpsurvey.targets.address import read_number, shown
@@ -24,6 +26,7 @@ from smtpsurvey.targets.source import open_targets
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+T = TypeVar("T", bound=Any)
 MAX_LINE = 16 * 1024 * 1024
 """Bytes of a line at most: an item has no more than 64 KiB of each reply, escaped."""
 
@@ -42,13 +45,14 @@ class _Head(msgspec.Struct):
 
 
 _decode_head = msgspec.json.Decoder(_Head).decode
+_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {name: msgspec.json.Decoder(kind) for name, kind in NAMED.items()}
 
 
 class Feed:
     """One file of observations.
 
-    ``bad`` counts the lines that could not be used, ``left_out`` those that are fine but no
-    observation of SMTP: items of other kinds, results of other modules, and :data:`NO_SMTP`.
+    ``bad`` counts the lines that could not be used, ``left_out`` those that are fine but nothing that was asked for:
+    items of other kinds, results of other modules, and :data:`NO_SMTP`.
     """
 
     def __init__(self, path: str, survey: str | None, on_bad: Callable[[int, str], object]) -> None:
@@ -62,12 +66,22 @@ class Feed:
         self._survey = survey
         self._on_bad = on_bad
         self._columns: Mapping[str, int] = {}  # of a ZMap list with header
+        self._decoders: Mapping[str, msgspec.json.Decoder[Any]] = {}
 
     def items(self) -> Iterator[tuple[int, SmtpItem]]:
-        """Give items with the numbers of their lines; all values are checked.
+        """Give observations with the numbers of their lines; all values are checked.
 
         Raises :class:`SurveyError` when the file cannot be read (further), or needs a label that is not given.
         """
+        self._decoders = {}
+        return self._items()
+
+    def all_items(self) -> Iterator[tuple[int, Any]]:
+        """Give items of all kinds that the store has tables for, as :meth:`items` does observations."""
+        self._decoders = _DECODERS
+        return self._items()
+
+    def _items(self) -> Iterator[tuple[int, Any]]:
         for number, line, whole in self._lines():
             if not line or line.isspace():
                 continue
@@ -100,7 +114,7 @@ class Feed:
         if rest:
             yield number, rest, False
 
-    def _read(self, line: bytes) -> Iterable[SmtpItem]:
+    def _read(self, line: bytes) -> Iterable[Any]:
         if not line.startswith(b"{"):
             return self._zmap(line)
         try:
@@ -111,10 +125,15 @@ class Feed:
                 return self._zgrab(line)
             if head.kind is None:
                 raise
-            self.left_out[head.kind] += 1
-            return ()
+            if head.kind not in self._decoders:
+                self.left_out[head.kind] += 1
+                return ()
+            return (checked_kind(self._labelled(self._decoders[head.kind].decode(line))),)
+        return (checked(self._labelled(item)),)
+
+    def _labelled(self, item: T) -> T:
         item.survey = label(item.survey) if self._survey is None else self._survey
-        return (checked(item),)
+        return item
 
     def _zgrab(self, line: bytes) -> list[SmtpItem]:
         survey = self._label("a result of zgrab2")

@@ -1,24 +1,28 @@
-"""Puts observations of files into the store, each where it belongs, a batch at a time."""
+"""Puts items of files into the store, each where it belongs, a batch at a time."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from typing import TYPE_CHECKING
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from smtpsurvey.items import SmtpItem
 from smtpsurvey.outcomes import Outcome
+from smtpsurvey.store.kinds import rows_of
 from smtpsurvey.store.reader import Reader
 from smtpsurvey.store.writer import End, RefusedError, Writer, beginning
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from smtpsurvey.classify.foreign import RuleSet
-    from smtpsurvey.items import SmtpItem
     from smtpsurvey.store.feeds import Feed
+    from smtpsurvey.store.kinds import Rows
     from smtpsurvey.store.shards import Shards
 
+PROBE = "probe"
+"""The kind of an observation, which its item does not say."""
 _BATCH = 1000
 _IMPORTED = "IMPORTED"
 """Among the settings of a survey: no crawl has made it."""
@@ -26,15 +30,16 @@ _IMPORTED = "IMPORTED"
 
 @attrs.frozen
 class _Read:
-    """An item, and where it was read."""
+    """What an item has for one server, and where it was read; ``kind`` names it once."""
 
     feed: Feed
     line: int
-    item: SmtpItem
+    item: SmtpItem | Rows
+    kind: str | None
 
 
 class Importer:
-    """Stores what feeds give. ``stored`` counts observations, ``refused`` those that a database does not take."""
+    """Stores what feeds give. ``stored`` counts items by kind, ``refused`` those that a database does not take."""
 
     def __init__(
         self, shards: Shards, on_refused: Callable[[str, int, str], object], classifier: RuleSet | None = None
@@ -43,7 +48,8 @@ class Importer:
 
         ``on_refused`` is called with path, line and reason.
         """
-        self.stored = self.refused = 0
+        self.stored: Counter[str] = Counter()
+        self.refused = 0
         self._ends: dict[str, str | None] = {}  # of surveys that are ours to finish: the latest time
         self._reader = Reader(shards)
         self._writer = Writer(shards)
@@ -55,20 +61,19 @@ class Importer:
     def add(self, feed: Feed) -> None:
         """Store what a file holds; raises ``SurveyError`` where it cannot go on. What came before is stored."""
         try:
-            for line, item in feed.items():
+            for line, item in feed.all_items():
                 if item.survey not in self._ends:
                     self._ends[item.survey] = self._begin(item)
                 end = self._ends[item.survey]
                 if end is not None and item.time > end:
                     self._ends[item.survey] = item.time
-                if self._classifier is not None:
-                    found = item.outcome == Outcome.OK
-                    item.software = self._classifier.classify_item(item) if found else None
-                server = self._server(item.ip)
-                batch = self._waiting[server]
-                batch.append(_Read(feed, line, item))
-                if len(batch) >= _BATCH:
-                    self._write(server, self._waiting.pop(server))
+                kind: str | None = getattr(item, "kind", PROBE)
+                for server, part in self._parts(item):
+                    batch = self._waiting[server]
+                    batch.append(_Read(feed, line, part, kind))
+                    kind = None
+                    if len(batch) >= _BATCH:
+                        self._write(server, self._waiting.pop(server))
         finally:
             self.flush()
 
@@ -83,7 +88,15 @@ class Importer:
             if end is not None:
                 self._writer.end_survey(label, end)
 
-    def _begin(self, first: SmtpItem) -> str | None:
+    def _parts(self, item: Any) -> Iterable[tuple[int, SmtpItem | Rows]]:
+        """Give what an item has for each server."""
+        if not isinstance(item, SmtpItem):
+            return rows_of(item, self._server).items()
+        if self._classifier is not None:
+            item.software = self._classifier.classify_item(item) if item.outcome == Outcome.OK else None
+        return ((self._server(item.ip), item),)
+
+    def _begin(self, first: Any) -> str | None:
         """Register a survey where it is not known; say when one that imports alone have made ended so far.
 
         One that a crawl has made stays as it is.
@@ -113,4 +126,4 @@ class Importer:
             self._write(server, batch[:middle])
             self._write(server, batch[middle:])
         else:
-            self.stored += len(batch)
+            self.stored.update(read.kind for read in batch if read.kind is not None)

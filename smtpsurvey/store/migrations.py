@@ -19,7 +19,7 @@ from smtpsurvey.store import StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Table
 
     from smtpsurvey.store.schema import Schema
 
@@ -44,14 +44,34 @@ def _verdicts(connection: Connection, schema: Schema) -> None:
     schema.classifications.create(connection, checkfirst=True)
     schema.verdicts.create(connection, checkfirst=True)
     for table in schema.observations:
-        there = {column["name"] for column in inspect(connection).get_columns(table.name)}
-        for name in ("edition", "os", "cpe", "certainty", "claims"):
-            if name not in there:
-                column = CreateColumn(table.c[name]).compile(dialect=connection.dialect)
-                connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {column}"))
+        _add(connection, table, "edition", "os", "cpe", "certainty", "claims")
 
 
-STEPS: tuple[Step, ...] = (_store, _verdicts)
+def _others(connection: Connection, schema: Schema) -> None:
+    """4: what is known beside observations: look-ups, passive observations, sizes of zones."""
+    for table in schema.others.values():
+        table.create(connection, checkfirst=True)
+        for index in table.indexes:  # of a table that a step had made before it was broken off
+            index.create(connection, checkfirst=True)
+
+
+def _tls(connection: Connection, schema: Schema) -> None:
+    """5: more of what a handshake showed; of certificates stored before it is not measured."""
+    for table in schema.observations:
+        _add(connection, table, "domain", "tls_group", "sni", "matches_domain", "staple", "second_tls")
+    _add(connection, schema.certificates, "signature", "self_signed")
+
+
+def _add(connection: Connection, table: Table, *names: str) -> None:
+    """Add the columns that are not there yet."""
+    there = {column["name"] for column in inspect(connection).get_columns(table.name)}
+    for name in names:
+        if name not in there:
+            column = CreateColumn(table.c[name]).compile(dialect=connection.dialect)
+            connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {column}"))
+
+
+STEPS: tuple[Step, ...] = (_store, _verdicts, _others, _tls)
 """From version 1 to 2, from 2 to 3, and so on."""
 VERSION = _UNRECORDED + len(STEPS)
 """The version that this code reads and writes."""
@@ -70,9 +90,9 @@ def prepare(connection: Connection, schema: Schema, *, upgrade: bool) -> None:
         if found is None:
             schema.store.create(connection, checkfirst=True)
             record(connection, schema, "version", _CREATING)
-        elif found < VERSION:
+        else:
             if not upgrade:
-                raise StoreError(f"schema version {found}, {VERSION} is needed: run `scrapy shards init`")
+                require_version(found)
             for number, step in enumerate(STEPS[found - _UNRECORDED :], found + 1):
                 step(connection, schema)
                 record(connection, schema, "version", str(number))
@@ -81,6 +101,12 @@ def prepare(connection: Connection, schema: Schema, *, upgrade: bool) -> None:
             record(connection, schema, "version", str(VERSION))
         if recorded(connection, schema, "id") is None:
             record(connection, schema, "id", uuid4().hex)
+
+
+def require_version(found: int) -> None:
+    """Raise :class:`StoreError` for an earlier version than ours."""
+    if found < VERSION:
+        raise StoreError(f"schema version {found}, {VERSION} is needed: run `scrapy shards init`")
 
 
 def found_version(connection: Connection, schema: Schema, tables: set[str]) -> int | None:

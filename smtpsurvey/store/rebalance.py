@@ -16,13 +16,15 @@ from sqlalchemy import Table, event, func, select
 
 from smtpsurvey.store import StoreError
 from smtpsurvey.store.checksum import Totals, totals
+from smtpsurvey.store.classification_moves import merged_runs, move_runs
 from smtpsurvey.store.migrations import REBALANCE, record, recorded
 from smtpsurvey.store.move import Mover
+from smtpsurvey.store.relocate import misplaced, move, surplus, tables_of
 from smtpsurvey.store.shards import Shards
 from smtpsurvey.store.verify import batches, chunks, strays
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from smtpsurvey.store.shards import Shard
     from smtpsurvey.store.verify import Place
@@ -36,11 +38,20 @@ class Mark(msgspec.Struct, frozen=True):
     rows: int
     checksum: str
     moving: int
+    others: int
+    others_checksum: str
+    runs: list[dict[str, Any]]
+    """Each run over a survey as one row, of all databases together."""
 
     @property
     def before(self) -> Totals:
         """The observations there were, each once."""
         return Totals(self.rows, int(self.checksum))
+
+    @property
+    def others_before(self) -> Totals:
+        """The rows of other tables there were, each once."""
+        return Totals(self.others, int(self.others_checksum))
 
 
 class Rebalance:
@@ -70,16 +81,24 @@ class Rebalance:
         mark = self._resume() or self._begin(force=force)
         self._copy_surveys()
         self._move_observations(mark)
+        self._move_others()
         self._move_tallies()
-        after = self._totals()
-        if after == mark.before:
+        move_runs(self.shards, self._new, mark.runs)
+        schema = self.shards.schema
+        wrong = [
+            f"{after.rows:,} rows with checksum {after.checksum:016x} are there, {before.rows:,} with "
+            f"{before.checksum:016x} were"
+            for before, after in (
+                (mark.before, self._totals(schema.observations)),
+                (mark.others_before, self._totals(table for table, _ in tables_of(schema))),
+            )
+            if after != before
+        ]
+        if not wrong:
             self._empty()
         self._set_mark(None)
-        if after != mark.before:
-            raise StoreError(
-                f"{after.rows:,} rows with checksum {after.checksum:016x} are there, {mark.rows:,} with "
-                f"{mark.before.checksum:016x} were: somebody else wrote meanwhile; run `scrapy shards verify`"
-            )
+        if wrong:
+            raise StoreError(f"{wrong[0]}: somebody else wrote meanwhile; run `scrapy shards verify`")
         return mark
 
     def _resume(self) -> Mark | None:
@@ -105,14 +124,17 @@ class Rebalance:
         if not force:
             self._refuse_unfinished()
         self._tell("counting")
-        before, moving = self._totals(), 0
+        schema = self.shards.schema
+        before, moving = self._totals(schema.observations), 0
         for chunk in chunks(self.shards):
             away = chunk.away(self._new)
             moving += sum(ip in away for ip in chunk.ips)
             for stray in strays(self.shards, self._old, chunk):
                 for _, digest in stray.losers:
                     before -= Totals(1, digest)
-        mark = Mark(self._to, self._leaving, before.rows, str(before.checksum), moving)
+        others = self._totals(table for table, _ in tables_of(schema)) - surplus(self.shards, self._old)
+        counted = before.rows, str(before.checksum), moving, others.rows, str(others.checksum)
+        mark = Mark(self._to, self._leaving, *counted, merged_runs(self.shards))
         self._set_mark(mark)
         return mark
 
@@ -132,10 +154,10 @@ class Rebalance:
             with shard.begin() as connection:
                 record(connection, self.shards.schema, REBALANCE, text)
 
-    def _totals(self) -> Totals:
+    def _totals(self, tables: Iterable[Table]) -> Totals:
         found = Totals()
-        for shard in self.shards:
-            for table in self.shards.schema.observations:
+        for table in tables:
+            for shard in self.shards:
                 with shard.begin() as connection:
                     found += totals(connection, table.c)
         return found
@@ -175,6 +197,11 @@ class Rebalance:
                 if lacking:
                     connection.execute(table.insert(), lacking)
 
+    def _move_others(self) -> None:
+        moved = sum(move(self.shards, each) for each in misplaced(self.shards, self._new))
+        if moved:
+            self._tell(f"{moved:,} rows of other tables moved in this run")
+
     def _move_tallies(self) -> None:
         table = self.shards.schema.tallies
         for server, shard in enumerate(self.shards):
@@ -189,20 +216,21 @@ class Rebalance:
                         connection.execute(table.delete().where(table.c.id.in_([row["id"] for row in ours])))
 
     def _empty(self) -> None:
-        """Delete what is left on the servers that leave: certificates, which were copied, and surveys."""
+        """Delete what is left on the servers that leave: certificates, surveys and runs, which were copied."""
         schema = self.shards.schema
         for server, name in enumerate(self.shards.names):
             if name in self._leaving:
                 with self.shards[server].begin() as connection:
                     left = [
                         table.name
-                        for table in (*schema.observations, schema.tallies)
+                        for table in (*schema.observations, schema.tallies, *(table for table, _ in tables_of(schema)))
                         if connection.scalar(select(func.count()).select_from(table))
                     ]
                     if left:
                         raise StoreError(f"{name}: somebody else wrote to {left[0]} meanwhile; run it again")
                     connection.execute(schema.certificates.delete())
                     connection.execute(schema.surveys.delete())
+                    connection.execute(schema.classifications.delete())
 
 
 def _replace_tallies(shard: Shard, table: Table, survey: str, rows: list[dict[str, Any]]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from smtpsurvey.store.kinds import group_of
 from smtpsurvey.store.writer import Batch, RefusedError
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Table
 
     from smtpsurvey.items import SmtpItem
+    from smtpsurvey.store.kinds import Rows
     from smtpsurvey.store.schema import Schema
     from smtpsurvey.store.writer import Record, Writer
 
@@ -36,7 +38,7 @@ class Refusals:
         self._shard = shard
         self._schema = schema
 
-    def batch(self, writer: Writer, server: int, items: Sequence[SmtpItem]) -> Batch:
+    def batch(self, writer: Writer, server: int, items: Sequence[SmtpItem | Rows]) -> Batch:
         """Make the rows of items, without those of which none can be made. Raises :class:`OSError`."""
         try:
             return writer.batch(server, items)
@@ -47,7 +49,9 @@ class Refusals:
             try:
                 writer.batch(server, [item])
             except _UNUSABLE as error:
-                refused.append({"ip": str(item.ip), "reason": str(error), "item": repr(item)[:_SHOWN]})
+                refused.append(
+                    {"ip": str(getattr(item, "ip", None)), "reason": str(error), "item": repr(item)[:_SHOWN]}
+                )
             else:
                 usable.append(item)
         self._set_apart(refused)
@@ -62,19 +66,23 @@ class Refusals:
             try:
                 writer.apply(server, part)
             except RefusedError as error:
-                halves = _halves(part)
+                halves = _halves(part, self._schema)
                 parts += reversed(halves)
                 if not halves:
-                    refused.append(self._line(part, str(error).removeprefix(f"{self._shard}: ")))
+                    refused += self._lines(part, str(error).removeprefix(f"{self._shard}: "))
         self._set_apart(refused)
 
-    def _line(self, record: Record, reason: str) -> dict[str, Any]:
+    def _lines(self, record: Record, reason: str) -> list[dict[str, Any]]:
         if not isinstance(record, Batch):
-            return {"ip": None, "reason": reason, "record": record}
-        if record.certificates:
-            return {"ip": None, "reason": reason, "row": _named(self._schema.certificates, record.certificates[0])}
-        row = _named(self._schema.observations[0], record.observations[0])
-        return {"ip": row["ip"], "reason": reason, "row": row}
+            return [{"ip": None, "reason": reason, "record": record}]
+        tables = {"certificates": record.certificates, "observations": record.observations, **record.others}
+        schema = {**self._schema.others, "certificates": self._schema.certificates}
+        schema["observations"] = self._schema.observations[0]
+        named = [(name, _named(schema[name], row)) for name, rows in tables.items() for row in rows]
+        return [
+            {"ip": row.get("ip", row.get("address")), "reason": reason, "table": name, "row": row}
+            for name, row in named
+        ]
 
     def _set_apart(self, refused: list[dict[str, Any]]) -> None:
         if not refused:
@@ -99,14 +107,24 @@ def _named(table: Table, row: Sequence[Any]) -> dict[str, Any]:
     return dict(zip(map(str, table.columns.keys()), row, strict=True))
 
 
-def _halves(record: Record) -> list[Record]:
-    """Split a batch, certificates first; a single row cannot be."""
+def _halves(record: Record, schema: Schema) -> list[Record]:
+    """Split a batch, certificates first, then by tables, then between rows; a single group of rows cannot be."""
     if not isinstance(record, Batch):
         return []
-    rows, chains = record.observations, record.certificates
-    if rows and chains:
-        return [Batch([], chains), Batch(rows, [])]
-    middle = (len(rows) + len(chains)) // 2
-    if not middle:
-        return []
-    return [Batch(rows[:middle], chains[:middle]), Batch(rows[middle:], chains[middle:])]
+    parts = [Batch([], record.certificates), Batch(record.observations, [])]
+    parts += [Batch([], [], {name: rows}) for name, rows in record.others.items()]
+    parts = [part for part in parts if part.certificates or len(part)]
+    return [*parts] if len(parts) > 1 else [half for part in parts for half in _split(part, schema)]
+
+
+def _split(part: Batch, schema: Schema) -> list[Batch]:
+    """Split what is of one table, but no group that replaces another as a whole."""
+    for name, rows in part.others.items():
+        group = group_of(schema.others[name])
+        groups = sorted({group(row) for row in rows})
+        middle = groups[len(groups) // 2]
+        halves = ([row for row in rows if group(row) < middle], [row for row in rows if group(row) >= middle])
+        return [Batch([], [], {name: half}) for half in halves] if len(groups) > 1 else []
+    rows = part.observations or part.certificates
+    cut = slice(len(rows) // 2), slice(len(rows) // 2, None)
+    return [Batch(part.observations[each], part.certificates[each]) for each in cut] if len(rows) > 1 else []

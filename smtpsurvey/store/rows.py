@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from smtpsurvey.items import EhloItem, Interruption, ReplyItem, SmtpItem, Software, TlsItem
+from smtpsurvey.items import EhloItem, Interruption, ReplyItem, SecondTlsItem, SmtpItem, Software, TlsItem
 from smtpsurvey.smtp.certificate import Certificate
 from smtpsurvey.smtp.reply import text_of, unfinished
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 _CODE = 4  # bytes of a line before its text: three digits and a separator
 _ENCODER = msgspec.json.Encoder()
 _NO_TLS = TlsItem()
-_NO_SOFTWARE = (None,) * 5
-_NO_MORE = (None,) * 5
-_UNREAD = (None,) * 6
+NO_SOFTWARE = (None,) * 5
+NO_MORE = (None,) * 5
+_UNREAD = (None,) * 8
 
 
 def to_row(item: SmtpItem) -> tuple[Any, ...]:
@@ -38,26 +38,26 @@ def to_row(item: SmtpItem) -> tuple[Any, ...]:
     ehlo, tls, broken, software = item.ehlo, item.tls or _NO_TLS, item.interrupted, item.software
     leaf = tls.certificate
     return (
-        _valid(item.survey),
+        valid(item.survey),
         item.ip,
         item.port,
-        _valid(item.name),
-        _valid(item.tag),
-        _valid(item.source),
+        valid(item.name),
+        valid(item.tag),
+        valid(item.source),
         item.time,
         item.duration,
         _word(item.outcome),
-        _valid(item.reason),
+        valid(item.reason),
         *_reply("greeting", item.greeting, seen, texts),
         *_reply("ehlo", ehlo, seen, texts),
-        _json(ehlo and ehlo.extensions),
+        json_text(ehlo and ehlo.extensions),
         *_reply("helo", item.helo, seen, texts),
         _word(item.starttls),
         *_reply("starttls_reply", item.starttls_reply, seen, texts),
         *_reply("quit", item.quit, seen, texts),
         _word(broken.stage if broken else None),
         _word(broken.reason if broken else None),
-        _json(item.flags),
+        json_text(item.flags),
         item.asn,
         item.prefix,
         item.country,
@@ -66,16 +66,22 @@ def to_row(item: SmtpItem) -> tuple[Any, ...]:
         tls.cipher,
         _word(tls.error),
         *_reply("tls_ehlo", tls.ehlo, seen, texts),
-        _json(tls.ehlo and tls.ehlo.extensions),
+        json_text(tls.ehlo and tls.ehlo.extensions),
         _stray(tls.stray_plaintext, seen, texts),
         leaf and leaf.sha256,
-        _json(tls.chain),
+        json_text(tls.chain),
         tls.trusted,
         _word(tls.trust_error),
         tls.matches_name,
-        *(_NO_SOFTWARE if software is None else _verdict(software)),
-        _json(texts or None),
-        *(_NO_MORE if software is None else _more(software)),
+        *(NO_SOFTWARE if software is None else verdict(software)),
+        json_text(texts or None),
+        *(NO_MORE if software is None else verdict_more(software)),
+        valid(item.domain),
+        tls.group,
+        tls.sni,
+        tls.matches_domain,
+        _word(tls.staple),
+        json_text(tls.second),
     )
 
 
@@ -83,10 +89,14 @@ def certificates(item: SmtpItem) -> Iterator[tuple[str, Certificate | None, byte
     """Give the certificates an item refers to: SHA-256, what was read (of the leaf alone), and DER if it is known."""
     if item.tls is None:
         return
-    facts = item.observation and item.observation.tls
-    ders = dict(zip(facts.hashes, facts.chain, strict=True)) if facts else {}
-    leaf = item.tls.certificate
-    if leaf is not None:
+    seen = item.observation
+    ders: dict[str, bytes] = {}
+    leaves = [item.tls.certificate]
+    for facts in (seen and seen.tls, seen and seen.second and seen.second.facts):
+        if facts:
+            ders |= zip(facts.hashes, facts.chain, strict=True)
+            leaves.append(facts.certificate)
+    for leaf in {leaf.sha256: leaf for leaf in leaves if leaf is not None}.values():
         yield leaf.sha256, leaf, ders.pop(leaf.sha256, None)
     for digest, der in ders.items():
         yield digest, None, der
@@ -96,13 +106,14 @@ def certificate_row(digest: str, read: Certificate | None, der: bytes | None) ->
     """Give the values of a certificate's columns, in the order of the schema."""
     if read is None:
         return (digest, der, *_UNREAD)
-    names = _json(read.names)
-    return digest, der, read.subject, read.issuer, names, read.not_before, read.not_after, read.key
+    names = json_text(read.names)
+    dates = read.not_before, read.not_after
+    return digest, der, read.subject, read.issuer, names, *dates, read.key, read.signature, read.self_signed
 
 
 def from_row(row: Row[Any]) -> SmtpItem:
     """Make the item of a row: an observation's columns, joined with its leaf's certificate."""
-    texts = _value(row.texts) or {}
+    texts = json_value(row.texts) or {}
     return SmtpItem(
         survey=row.survey,
         ip=row.ip,
@@ -122,28 +133,26 @@ def from_row(row: Row[Any]) -> SmtpItem:
         quit=_reply_item("quit", row, texts),
         tls=_tls_item(row, texts) if row.tls else None,
         interrupted=row.interrupted_stage and Interruption(row.interrupted_stage, row.interrupted_reason),
-        flags=_value(row.flags),
+        flags=json_value(row.flags),
         asn=row.asn,
         prefix=row.prefix,
         country=row.country,
-        software=None
-        if row.product is None
-        else Software(
-            row.vendor,
-            row.product,
-            row.version,
-            row.rule,
-            row.evidence,
-            row.edition,
-            row.os,
-            row.cpe,
-            row.certainty,
-            _value(row.claims),
-        ),
+        software=software_of(row),
+        domain=row.domain,
     )
 
 
-def _valid(text: str | None) -> str | None:
+def software_of(row: Row[Any]) -> Software | None:
+    """Give the verdict that a row's columns hold."""
+    if row.product is None:
+        return None
+    return Software(
+        *(row.vendor, row.product, row.version, row.rule, row.evidence),
+        *(row.edition, row.os, row.cpe, row.certainty, json_value(row.claims)),
+    )
+
+
+def valid(text: str | None) -> str | None:
     r"""Write lone surrogates, which no database takes, as ``\udcNN``."""
     return text if text is None or text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
@@ -153,11 +162,13 @@ def _word(value: str | None) -> str | None:
     return None if value is None else str(value)
 
 
-def _json(value: object) -> str | None:
+def json_text(value: object) -> str | None:
+    """Write what a column of JSON holds."""
     return None if value is None else _ENCODER.encode(value).decode()
 
 
-def _value(text: str | None) -> Any:
+def json_value(text: str | None) -> Any:
+    """Read it."""
     return None if text is None else msgspec.json.decode(text)
 
 
@@ -183,12 +194,14 @@ def _stray(text: str | None, seen: Observation | None, texts: dict[str, str]) ->
     return raw
 
 
-def _verdict(software: Software) -> tuple[str | None, ...]:
+def verdict(software: Software) -> tuple[str | None, ...]:
+    """Give the columns from ``vendor`` to ``evidence``."""
     return software.vendor, software.product, software.version, software.rule, _word(software.evidence)
 
 
-def _more(software: Software) -> tuple[str | None, ...]:
-    return software.edition, software.os, software.cpe, _word(software.certainty), _json(software.claims)
+def verdict_more(software: Software) -> tuple[str | None, ...]:
+    """Give the columns from ``edition`` to ``claims``."""
+    return software.edition, software.os, software.cpe, _word(software.certainty), json_text(software.claims)
 
 
 def _written(item: ReplyItem | EhloItem) -> bytes:
@@ -216,7 +229,7 @@ def _reply_item(name: str, row: Row[Any], texts: dict[str, str]) -> ReplyItem | 
 
 def _ehlo_item(name: str, extensions: str | None, row: Row[Any], texts: dict[str, str]) -> EhloItem | None:
     reply = _reply_item(name, row, texts)
-    return None if reply is None else EhloItem(reply.code, reply.text, _value(extensions))
+    return None if reply is None else EhloItem(reply.code, reply.text, json_value(extensions))
 
 
 def _tls_item(row: Row[Any], texts: dict[str, str]) -> TlsItem:
@@ -224,12 +237,13 @@ def _tls_item(row: Row[Any], texts: dict[str, str]) -> TlsItem:
     leaf = None
     if row.certificate is not None:
         leaf = Certificate(
-            row.subject, row.issuer, _value(row.names), row.not_before, row.not_after, row.key, row.certificate
+            *(row.subject, row.issuer, json_value(row.names), row.not_before, row.not_after, row.key),
+            *(row.certificate, row.signature, row.self_signed),
         )
     return TlsItem(
         row.tls_version,
         row.tls_cipher,
-        _value(row.chain),
+        json_value(row.chain),
         leaf,
         row.trusted,
         row.trust_error,
@@ -237,4 +251,9 @@ def _tls_item(row: Row[Any], texts: dict[str, str]) -> TlsItem:
         _ehlo_item("tls_ehlo", row.tls_extensions, row, texts),
         row.tls_error,
         None if stray is None else texts.get("stray_plaintext", text_of(stray)),
+        row.tls_group,
+        row.sni,
+        row.matches_domain,
+        row.staple,
+        None if row.second_tls is None else msgspec.json.decode(row.second_tls, type=SecondTlsItem),
     )

@@ -9,7 +9,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, LargeBinary, MetaData, SmallInteger, String, Table
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+)
 from sqlalchemy import Text as SqlText
 from sqlalchemy.dialects import mysql
 
@@ -28,6 +40,13 @@ _WORD = String(16)  # of one of the closed lists in outcomes.py
 _SERIAL = BigInteger().with_variant(Integer(), "sqlite")
 # One byte a character, and readable in every client; a packed address would save five bytes of a row.
 _ADDRESS = String(45).with_variant(mysql.VARCHAR(45, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
+# Names of the DNS are ASCII; what is none is stored as its escape, cut to this length.
+NAME_LENGTH = 255
+_DOMAIN = String(NAME_LENGTH).with_variant(
+    mysql.VARCHAR(NAME_LENGTH, charset="ascii", collation="ascii_bin"), "mysql", "mariadb"
+)
+TYPE_LENGTH = 16
+"""Characters of a record type's mnemonic at most."""
 _DIGEST = String(64).with_variant(mysql.VARCHAR(64, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
 _OPTIONS: dict[str, Any] = {
     f"{dialect}_{option}": value
@@ -90,7 +109,88 @@ _OBSERVATION: tuple[tuple[str, TypeEngine[Any]], ...] = (
     ("cpe", _TEXT),
     ("certainty", _TEXT),
     ("claims", _TEXT),
+    ("domain", _TEXT),
+    ("tls_group", _TEXT),
+    ("sni", Boolean()),
+    ("matches_domain", Boolean()),
+    ("staple", _WORD),
+    ("second_tls", _TEXT),
 )
+
+_LOOKED: tuple[tuple[str, TypeEngine[Any]], ...] = (
+    ("outcome", _WORD),
+    ("rcode", _TEXT),
+    ("server", _TEXT),
+    ("ad", Boolean()),
+    ("duration", Double()),
+    ("time", _TIME),
+    ("source", _TEXT),
+)
+_OTHERS: dict[str, tuple[tuple[tuple[str, TypeEngine[Any]], ...], tuple[tuple[str, TypeEngine[Any]], ...]]] = {
+    "mx": (
+        (("survey", _LABEL), ("domain", _DOMAIN), ("exchange", _DOMAIN)),
+        (("preference", Integer()), ("implicit", Boolean()), ("null_mx", Boolean()), ("flags", _TEXT), *_LOOKED),
+    ),
+    "names": ((("survey", _LABEL), ("name", _DOMAIN), ("type", String(TYPE_LENGTH))), (("records", _TEXT), *_LOOKED)),
+    "addresses": (
+        (("survey", _LABEL), ("address", _ADDRESS), ("name", _DOMAIN)),
+        (("flags", _TEXT), ("time", _TIME)),
+    ),
+    "mta_sts": (
+        (("survey", _LABEL), ("domain", _DOMAIN)),
+        (
+            ("outcome", _WORD),
+            ("reason", _TEXT),
+            ("id", _TEXT),
+            ("mode", _TEXT),
+            ("max_age", BigInteger()),
+            ("patterns", _TEXT),
+            ("exchanges", _TEXT),
+            ("covered", Boolean()),
+            ("tlsrpt", _WORD),
+            ("reports", _TEXT),
+            ("time", _TIME),
+            ("source", _TEXT),
+        ),
+    ),
+    "received": (
+        (("survey", _LABEL), ("digest", _DIGEST)),
+        (
+            ("address", _ADDRESS),
+            ("name", _TEXT),
+            ("vendor", _TEXT),
+            ("product", _TEXT),
+            ("version", _TEXT),
+            ("rule", _TEXT),
+            ("evidence", _TEXT),
+            ("edition", _TEXT),
+            ("os", _TEXT),
+            ("cpe", _TEXT),
+            ("certainty", _TEXT),
+            ("claims", _TEXT),
+            ("hop", Integer()),
+            ("consistent", Boolean()),
+            ("messages", BigInteger()),
+            ("time", _TIME),
+            ("source", _TEXT),
+        ),
+    ),
+    "zone_sizes": (
+        (("zone", _DOMAIN), ("date", _NAME)),
+        (("domains", BigInteger()), ("source", _TEXT), ("time", _TIME)),
+    ),
+}
+"""Key and other columns of the tables of which a server has one each."""
+PLACED = {
+    "mx": "domain",
+    "mta_sts": "domain",
+    "names": "name",
+    "addresses": "address",
+    "received": "digest",
+    "zone_sizes": "zone",
+}
+"""The column by which a row of these tables belongs to a server."""
+_SOUGHT = {"addresses": ("survey", "name")}  # by what else rows are looked for
 
 
 class Schema:
@@ -126,6 +226,8 @@ class Schema:
             Column("not_before", _TIME),
             Column("not_after", _TIME),
             Column("key", _TEXT),
+            Column("signature", _TEXT),
+            Column("self_signed", Boolean()),
             **_OPTIONS,
         )
         self.tallies = Table(
@@ -167,7 +269,15 @@ class Schema:
             sqlite_with_rowid=False,  # the key is most of a row
             **_OPTIONS,
         )
+        self.others = {name: self._other(name) for name in _OTHERS}
         self.observations = tuple(self._observations(number) for number in range(tables))
+
+    def _other(self, name: str) -> Table:
+        key, rest = _OTHERS[name]
+        columns = [Column(column, kind, primary_key=True, autoincrement=False) for column, kind in key]
+        columns += [Column(column, kind) for column, kind in rest]
+        sought = [Index(f"ix_{name}", *_SOUGHT[name])] if name in _SOUGHT else []
+        return Table(name, self.metadata, *columns, *sought, sqlite_with_rowid=False, **_OPTIONS)
 
     def _observations(self, number: int) -> Table:
         return Table(

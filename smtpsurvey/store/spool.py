@@ -12,12 +12,14 @@ import os
 import re
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, overload
 from zlib import crc32
 
 import msgspec
 
 from smtpsurvey.store import StoreError
+from smtpsurvey.store.kinds import place_of
+from smtpsurvey.store.layout import Layout
 from smtpsurvey.store.refusals import Refusals
 from smtpsurvey.store.writer import Batch, Begin, End, Tallies, Writer
 
@@ -35,29 +37,6 @@ _MOST = 100  # files of one shard: of jobs that run side by side in one folder
 _UNSAFE = re.compile(r"[^A-Za-z0-9.:-]+")
 _NAME_LENGTH = 200
 _SUFFIX = ".spool"
-
-
-class Layout(msgspec.Struct, frozen=True, array_like=True, tag="layout"):
-    """Whose records follow, and the columns of their rows."""
-
-    shard: str
-    observations: list[str]
-    certificates: list[str]
-
-    @classmethod
-    def of(cls, shard: str, schema: Schema) -> Self:
-        """Describe the rows as they are now."""
-        tables = schema.observations[0], schema.certificates
-        return cls(shard, *([str(column.name) for column in table.columns] for table in tables))
-
-    def adapt(self, record: Record, now: Layout) -> Record:
-        """Put the rows of a record that has this layout into another; what it lacks is ``None``."""
-        if self == now or not isinstance(record, Batch):
-            return record
-        return Batch(
-            _adapt(record.observations, self.observations, now.observations),
-            _adapt(record.certificates, self.certificates, now.certificates),
-        )
 
 
 _DECODER: msgspec.msgpack.Decoder[Layout | Record] = msgspec.msgpack.Decoder(Layout | Batch | Begin | End | Tallies)
@@ -257,7 +236,11 @@ def _paths(folder: Path, shard: str) -> Iterator[Path]:
 
 
 def _check_placement(shards: Shards, server: int, record: Record, path: Path) -> None:
-    if isinstance(record, Batch) and any(shards.placement.server(row[1]) != server for row in record.observations):
+    if not isinstance(record, Batch):
+        return
+    keys = [row[1] for row in record.observations]
+    keys += [place_of(shards.schema, name, row) for name, rows in record.others.items() for row in rows]
+    if any(shards.placement.server(key) != server for key in keys):
         raise StoreError(
             f"{path}: made with another list of databases, and its rows do not belong to {shards[server].name} now; "
             "give SMTPSURVEY_SHARDS as it was, replay, then rebalance"
@@ -279,12 +262,7 @@ def _framed(record: Layout | Record) -> bytes:
 
 
 def _rows(record: Record) -> int:
-    return len(record.observations) if isinstance(record, Batch) else 0
-
-
-def _adapt(rows: list[tuple[Any, ...]], old: list[str], new: list[str]) -> list[tuple[Any, ...]]:
-    places = [old.index(name) if name in old else None for name in new]
-    return [tuple([None if place is None else row[place] for place in places]) for row in rows]
+    return len(record) if isinstance(record, Batch) else 0
 
 
 def _sync_folder(folder: Path) -> None:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
-from sqlalchemy import func, inspect, select, text
+from sqlalchemy import func, inspect, literal, select, text
 
 from smtpsurvey.store import StoreError
 from smtpsurvey.store.migrations import REBALANCE, found_version, recorded
+from smtpsurvey.store.relocate import tables_of
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
 
     from smtpsurvey.store.schema import Schema
     from smtpsurvey.store.shards import Shard, Shards
@@ -38,6 +39,8 @@ class ShardStatus:
     """Observations by survey."""
     tables: list[int] = attrs.Factory(list)
     """Observations by table."""
+    others: dict[str, dict[str, int]] = attrs.Factory(dict)
+    """Rows of other tables, by table and survey ("" where a table is of none)."""
     size: int | None = None
     """Bytes, as the database estimates them."""
 
@@ -69,10 +72,11 @@ def _look(schema: Schema, shard: Shard) -> ShardStatus:
             version = found_version(connection, schema, names)
             marked = schema.store.name in names and recorded(connection, schema, REBALANCE) is not None
             surveys, tables = _count(connection, schema, names)
+            others = _count_others(connection, schema, names)
             size = file.stat().st_size if file else connection.scalar(_SIZE)
     except StoreError as error:
         return ShardStatus(shard.name, str(error).removeprefix(f"{shard.name}: "))
-    return ShardStatus(shard.name, None, version, marked, surveys, tables, int(size or 0))
+    return ShardStatus(shard.name, None, version, marked, surveys, tables, others, int(size or 0))
 
 
 def _count(connection: Connection, schema: Schema, names: set[str]) -> tuple[dict[str, int], list[int]]:
@@ -85,3 +89,13 @@ def _count(connection: Connection, schema: Schema, names: set[str]) -> tuple[dic
             surveys[survey] += count
         tables.append(sum(count for _, count in counts))
     return dict(sorted(surveys.items())), tables
+
+
+def _count_others(connection: Connection, schema: Schema, names: set[str]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for table, _ in tables_of(schema):
+        survey: ColumnElement[str] = table.c.survey if "survey" in table.c else literal("")
+        query = select(survey, func.count()).select_from(table).group_by(survey)
+        rows = connection.execute(query).all() if table.name in names else []
+        found[table.name] = dict(sorted((label, count) for label, count in rows))
+    return found

@@ -14,6 +14,7 @@ from sqlalchemy import func, select
 
 from smtpsurvey.store.aggregates import require
 from smtpsurvey.store.checksum import row_digest
+from smtpsurvey.store.relocate import misplaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -75,6 +76,8 @@ class Findings:
     """Observations whose certificate is not on their server."""
     tallies: int = 0
     """Tallies on another server than that of their survey's label."""
+    others: int = 0
+    """Values of other tables (domains, names …) whose rows are not where they belong."""
     surveys: int = 0
     """Surveys missing on a server, counted for each server."""
     examples: list[str] = attrs.Factory(list)
@@ -82,7 +85,7 @@ class Findings:
     @property
     def problems(self) -> int:
         """How much is wrong."""
-        return self.duplicates + self.orphans + self.certificates + self.tallies + self.surveys
+        return self.duplicates + self.orphans + self.certificates + self.tallies + self.others + self.surveys
 
     def tell(self, line: str) -> None:
         """Keep the first few."""
@@ -106,6 +109,7 @@ def verify(shards: Shards) -> Findings:
             found.tell(f"{what}: in {there}; belongs in {_name(shards, stray.right)}")
     _check_certificates(shards, found)
     _check_tallies(shards, layout, found)
+    _check_others(shards, layout, found)
     _check_surveys(shards, found)
     return found
 
@@ -191,6 +195,14 @@ def _check_tallies(shards: Shards, layout: Layout, found: Findings) -> None:
             if home != server:
                 found.tallies += count
                 found.tell(f"tallies of {survey}: in {shard.name}; belong in {shards.names[home]}")
+
+
+def _check_others(shards: Shards, layout: Layout, found: Findings) -> None:
+    for each in misplaced(shards, layout):
+        found.others += len(each.values)
+        of = "" if each.survey is None else f"{each.survey}, "
+        there, right = shards.names[each.server], shards.names[each.right]
+        found.tell(f"{each.table.name} {of}{each.values[0]}: in {there}; belongs in {right}")
 
 
 def _check_surveys(shards: Shards, found: Findings) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import Table, event, select, update
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from smtpsurvey.store import StoreError
+from smtpsurvey.store.kinds import REPLACED, Rows, replace
 from smtpsurvey.store.rows import certificate_row, certificates, to_row
 from smtpsurvey.store.schema import LABEL_LENGTH
 from smtpsurvey.store.upsert import Upsert
@@ -57,10 +58,18 @@ class Tally:
 
 
 class Batch(msgspec.Struct, frozen=True, array_like=True, tag="batch"):
-    """Rows of observations, and of the certificates they refer to, in the order of the schema's columns."""
+    """Rows of observations, of the certificates they refer to, and of other tables by their names.
+
+    Values are in the order of the schema's columns.
+    """
 
     observations: list[tuple[Any, ...]]
     certificates: list[tuple[Any, ...]]
+    others: dict[str, list[tuple[Any, ...]]] = {}
+
+    def __len__(self) -> int:
+        """Count the rows, but for certificates."""
+        return len(self.observations) + sum(map(len, self.others.values()))
 
 
 class Begin(msgspec.Struct, frozen=True, array_like=True, tag="begin"):
@@ -101,31 +110,39 @@ class Writer:
         self._observations = [
             [Upsert(table, shard.engine.dialect) for table in schema.observations] for shard in shards
         ]
+        self._others = [
+            {name: Upsert(table, shard.engine.dialect) for name, table in schema.others.items()} for shard in shards
+        ]
         self._certificates = [Upsert(schema.certificates, shard.engine.dialect, keep=True) for shard in shards]
         self._known: list[set[tuple[str, bool, bool]]] = [set() for _ in shards]
         for shard in shards:
             if shard.engine.dialect.name != "sqlite":
                 _limit(shard.engine, slow)
 
-    def write(self, server: int, items: Iterable[SmtpItem]) -> None:
-        """Insert or replace the observations of items that belong to one server, in one transaction.
+    def write(self, server: int, items: Iterable[SmtpItem | Rows]) -> None:
+        """Insert or replace the rows of items that belong to one server, in one transaction.
 
         Raises :class:`StoreError`; then nothing of them has been written.
         """
         self.apply(server, self.batch(server, items))
 
-    def batch(self, server: int, items: Iterable[SmtpItem]) -> Batch:
+    def batch(self, server: int, items: Iterable[SmtpItem | Rows]) -> Batch:
         """Make the rows of items that belong to one server; certificates that it is known to have are left out."""
         observations: list[tuple[Any, ...]] = []
         chains: dict[tuple[str, bool, bool], tuple[Any, ...]] = {}
+        others: dict[str, list[tuple[Any, ...]]] = {}
         known = self._known[server]
         for item in items:
+            if isinstance(item, Rows):
+                for name, row in item:
+                    others.setdefault(name, []).append(row)
+                continue
             observations.append(to_row(item))
             for digest, read, der in certificates(item):
                 key = digest, read is not None, der is not None
                 if key not in known and key not in chains:
                     chains[key] = certificate_row(digest, read, der)
-        return Batch(observations, [chains[key] for key in sorted(chains)])
+        return Batch(observations, [chains[key] for key in sorted(chains)], others)
 
     def remember(self, server: int, batch: Batch) -> None:
         """Take the certificates of a batch as written: it is, or it will be before any later one."""
@@ -206,8 +223,14 @@ class Writer:
             tables[table_of(row[_IP])].append(row)
         if batch.certificates:
             self._certificates[server].execute(connection, batch.certificates)
-        for table in sorted(tables):
-            self._observations[server][table].execute(connection, sorted(tables[table], key=_KEY))
+        for name in sorted(batch.others):
+            rows, table = batch.others[name], self._shards.schema.others[name]
+            if name in REPLACED:
+                rows = replace(connection, table, rows)
+            key = itemgetter(slice(len(table.primary_key)))
+            self._others[server][name].execute(connection, sorted(rows, key=key))
+        for number in sorted(tables):
+            self._observations[server][number].execute(connection, sorted(tables[number], key=_KEY))
 
 
 def beginning(label: str, time: str, settings: Mapping[str, object]) -> Begin:

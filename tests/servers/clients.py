@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import smtplib
 import ssl
+import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
 from servers.certificate import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from servers.namespace import Namespace
 
@@ -54,6 +56,52 @@ def ask_openssl(namespace: Namespace, ip: str, port: int, options: Sequence[str]
     argv = ["openssl", "s_client", "-starttls", "smtp", "-showcerts", "-connect", address, *options]
     shown = namespace.run(*argv, stdin="QUIT\n", timeout=CLIENT_TIME)
     return [sha256_of(pem) for pem in PEM.findall(shown.stdout)]
+
+
+class Handshake(NamedTuple):
+    """What ``openssl s_client`` saw: SHA-256 of the chain; version, cipher, group as it names them; the verify code."""
+
+    chain: list[str]
+    version: str
+    cipher: str
+    group: str | None
+    verified: int
+    leaf: str
+    staple: str
+
+
+def shake_hands(namespace: Namespace, ip: str, port: int, options: Sequence[str | Path] = ()) -> Handshake | None:
+    """Use STARTTLS with openssl; ``None`` where no session came of it."""
+    argv = ["openssl", "s_client", "-starttls", "smtp", "-showcerts", "-status", "-connect", f"{ip}:{port}", *options]
+    shown = namespace.run(*argv, stdin="QUIT\n", timeout=CLIENT_TIME).stdout
+    agreed = re.search(r"^New, .+, Cipher is (\S+)$", shown, re.MULTILINE)
+    assert agreed is not None, shown
+    version, verified = (
+        re.search(r"^    Protocol  : (\S+)$|^New, (TLSv1\.3),", shown, re.MULTILINE),
+        re.findall(r"Verify return code: (\d+)", shown),
+    )
+    if agreed[1] == "(NONE)":
+        return None
+    assert version is not None, shown
+    group = re.search(r"^Server Temp Key: (?:ECDH, )?(\w+)", shown, re.MULTILINE)
+    staple = re.search(r"^OCSP response: (no .*)$|^    Cert Status: (\w+)$", shown, re.MULTILINE)
+    pems = PEM.findall(shown.partition("Certificate chain")[2])  # a staple shows one too
+    return Handshake(
+        [sha256_of(pem) for pem in pems],
+        version[1] or version[2],
+        agreed[1],
+        group and group[1],
+        int(verified[0]),
+        pems[0],
+        "" if staple is None else staple[1] or staple[2] or "",
+    )
+
+
+def fits(leaf: str, name: str) -> bool:
+    """Ask openssl whether a certificate (PEM) is valid for a host name."""
+    argv = ["openssl", "x509", "-noout", "-checkhost", name]
+    done = subprocess.run(argv, input=leaf, capture_output=True, text=True, check=True)
+    return "does match" in done.stdout
 
 
 def _text(reply: tuple[int, bytes]) -> tuple[int, str]:

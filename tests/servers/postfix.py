@@ -47,7 +47,7 @@ maillog_file = {folder}/postfix.log
 maillog_file_prefixes = {folder}
 """
 # chroot "n" in every line
-MASTER = """\
+LISTENERS = """\
 127.0.1.1:2525 inet n - n - - smtpd
 [::1]:2526 inet n - n - - smtpd
 127.0.2.4:2525 inet n - n - - smtpd
@@ -59,6 +59,8 @@ MASTER = """\
 127.0.2.7:2525 inet n - n - - smtpd
   -o smtpd_banner=$myhostname
 127.0.1.25:2525 inet n - n - 1 postscreen
+"""
+SERVICES = """\
 smtpd     pass  - - n - - smtpd
 dnsblog   unix  - - n - 0 dnsblog
 tlsproxy  unix  - - n - 0 tlsproxy
@@ -77,13 +79,13 @@ postlog   unix-dgram n - n - 1 postlogd
 """
 
 
-def start_postfix(namespace: Namespace, folder: Path, tls: ServerCertificate) -> Daemon:
+def start_postfix(namespace: Namespace, folder: Path, tls: ServerCertificate, listeners: str = LISTENERS) -> Daemon:
     """Start Postfix; ``folder`` must be one that the user postfix may enter."""
     for name in ("etc", "spool", "data"):
         (folder / name).mkdir(parents=True)
     shutil.chown(folder / "data", "postfix")
     (folder / "etc/main.cf").write_text(MAIN.format(folder=folder, tls=tls), "ascii")
-    (folder / "etc/master.cf").write_text(MASTER, "ascii")
+    (folder / "etc/master.cf").write_text(listeners + SERVICES, "ascii")
     return Daemon(namespace, ["postfix", "-c", folder / "etc", "start-fg"], folder / "output.log")
 
 
