@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -119,6 +120,28 @@ def test_two_hundred_thousand_domains_too(namespace: Namespace, tmp_path: Path) 
     count = 200_000
     with dns(namespace, tmp_path / "dns", {ORIGIN: mail_zone(count)[0]}) as server:
         compare(namespace, tmp_path, count, server)
+
+
+def test_the_domains_of_a_zone_file(tmp_path: Path) -> None:
+    text, names = mail_zone(FEW)
+    registered = [name for name in names if name.endswith(f".{ORIGIN}") and name.count(".") == ORIGIN.count(".") + 1]
+    lines = [f"{ORIGIN}.\t60\tin\tsoa\tns.{ORIGIN}. hostmaster.{ORIGIN}. 2026112500 1 1 1 1\n"]
+    lines += [f"{name}.\t60\tin\tns\tns{number}.hoster.example.\n" for name in registered for number in (1, 2)]
+    with gzip.open(tmp_path / "zone.gz", "wt") as file:
+        file.writelines(lines)
+    out, job = tmp_path / "mx.jsonl", tmp_path / "job"
+    with ZoneServer(text, ORIGIN) as server:
+        arguments = ("mx", "-a", f"zone={tmp_path}/zone.gz", "-O", out, "-s", f"JOBDIR={job}")
+        done = run("crawl", *arguments, *asking(server.address), *ASKED_SLOWLY)
+    assert done.status == 0, done.err[-4000:]
+    assert sorted(item["domain"] for item in items(out)) == sorted(registered)
+    assert {item["source"] for item in items(out)} == {"zone.gz"}
+    both = run("crawl", "mx", "-a", "zone=a", "-a", "domains=b", *asking(NOWHERE))
+    assert both.status == 1
+    assert "domains= and zone= are both given" in both.err
+    missing = run("crawl", "mx", "-a", f"zone={tmp_path}/none", *asking(NOWHERE))
+    assert missing.status == 1
+    assert f"{tmp_path}/none: No such file" in missing.err
 
 
 def test_no_name_is_lost_where_packets_are(alone: Namespace, tmp_path: Path) -> None:
