@@ -117,9 +117,12 @@ class Domains:
         above = [
             f"array_to_string(string_split(domain, '.')[-{depth:d}:], '.') IN (FROM opted_out)" for depth in depths
         ]
-        unique = "(SELECT DISTINCT domain FROM given)"
+        # The names of one file are unique as they are; to sort millions out once more would cost seconds.
+        single = len(self._parquet) == 1 and not self._text.stat().st_size
+        unique = "given" if single else "(SELECT DISTINCT domain FROM given)"
         self._database.execute(
-            f"CREATE TABLE domains AS SELECT *, {' OR '.join(above) or 'false'} AS out FROM {unique}"  # noqa: S608 -- ours
+            f"CREATE {'VIEW' if single and not above else 'TABLE'} domains AS "  # noqa: S608 -- ours
+            f"SELECT *, {' OR '.join(above) or 'false'} AS out FROM {unique}"
         )
         counts = "SELECT count(*) FILTER (out), count(*) FILTER (NOT out) FROM domains"
         ((out, kept),) = self._database.execute(counts).fetchall()

@@ -59,9 +59,9 @@ class Block:
     ``v4``: IPv4 addresses as numbers in host byte order, in any order, repeats allowed (a million or so at most).
     ``spans``: CIDRs and ranges of either family, not expanded. ``targets``: what has a name, tag, port or an IPv6
     address, and host names to look up. ``domains``: registered domains, lower-case A-labels without the last dot.
-    ``domains_file``: a Parquet file in ``options.work`` with one text column ``domain`` of such names, for a source
-    that makes them by the million; the mill reads it after the source has ended. ``received`` and ``zone_sizes``: what
-    is no target and goes to files of its own.
+    ``domains_file``: a Parquet file in ``options.work`` with one text column ``domain`` of such names, each once, for
+    a source that makes them by the million; the mill reads it after the source has ended. ``received`` and
+    ``zone_sizes``: what is no target and goes to files of its own.
     """
 
     v4: NDArray[np.uint32] | None = None
