@@ -19,6 +19,7 @@ STORE = "smtpsurvey.pipelines.store.StorePipeline"  # and SQLAlchemy with it: no
 COMPONENTS: dict[str, dict[str, str | int]] = {
     "ITEM_PIPELINES": {
         "smtpsurvey.pipelines.as_filter.AsFilterPipeline": 100,
+        "smtpsurvey.pipelines.route_check.RouteCheckPipeline": 150,
         "smtpsurvey.pipelines.rate_limit.RateLimitPipeline": 200,
         "smtpsurvey.pipelines.classify.ClassifyPipeline": 300,
         STORE: 900,

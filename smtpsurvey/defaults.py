@@ -56,6 +56,9 @@ SETTINGS = (
     Setting("SMTPSURVEY_FETCH_PAUSES", [5, 30, 120, 600], "Seconds to wait before each further try of COMMAND-FETCH."),
     Setting("SMTPSURVEY_PAGE_SIZE", 262_144, "Bytes of a page that HTTP-FETCH keeps."),
     Setting("SMTPSURVEY_STATUS_ADDRESS", "127.0.0.1", "Address on which SERVICE-THREAD listens."),
+    Setting("SMTPSURVEY_TRACE_RATE", 500, "Packets a second of all traceroutes together, 1 to 10,000."),
+    Setting(name="SMTPSURVEY_ROUTE_CHECK", default=False, meaning="Also honour opt-outs of ASes on the route."),
+    Setting("SMTPSURVEY_ROUTE_AGE", 604_800, "Seconds that a stored route is good for the route check."),
     Setting("SMTPSURVEY_CA_FILE", None, "Trust anchors (PEM); else certifi's."),
 )
 """Each becomes a Scrapy setting of this default when the add-on is on."""

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import attrs
 
-from smtpsurvey.outcomes import Flag, Outcome, StartTls, TlsSecond
+from smtpsurvey.outcomes import Dane, Flag, Outcome, StartTls, TlsSecond
 from smtpsurvey.smtp.capabilities import extensions
 from smtpsurvey.smtp.certificate import Certificate
 from smtpsurvey.smtp.reply import Reply, text_of
@@ -83,6 +83,7 @@ class Observation:
     interrupted: Interruption | None = None
     flags: tuple[Flag, ...] = ()
     second: SecondHandshake | None = None
+    dane: Dane | None = None
 
 
 @attrs.define(eq=False, slots=False)
@@ -132,6 +133,7 @@ class TlsItem:
     matches_domain: bool | None = None
     staple: str | None = None
     second: SecondTlsItem | None = None
+    dane: str | None = None
 
 
 @attrs.define(eq=False, slots=False)
@@ -219,7 +221,7 @@ class SmtpItem(_Carrier):
             seen.starttls,
             _reply_item(seen.starttls_reply),
             _reply_item(seen.quit),
-            None if seen.tls is None else _tls_item(seen.tls, seen.tls_ehlo, seen.second),
+            None if seen.tls is None else _tls_item(seen.tls, seen),
             seen.interrupted,
             list(seen.flags) or None,
             target.asn,
@@ -236,7 +238,8 @@ def _reply_item(reply: Reply | None) -> ReplyItem | None:
     return None if reply is None else ReplyItem(reply.code, reply.text)
 
 
-def _tls_item(facts: TlsFacts, ehlo: Reply | None, second: SecondHandshake | None) -> TlsItem:
+def _tls_item(facts: TlsFacts, seen: Observation) -> TlsItem:
+    ehlo, second = seen.tls_ehlo, seen.second
     return TlsItem(
         facts.version,
         facts.cipher,
@@ -253,6 +256,7 @@ def _tls_item(facts: TlsFacts, ehlo: Reply | None, second: SecondHandshake | Non
         facts.matches_domain,
         facts.staple,
         None if second is None else _second_item(second.offers, second.facts),
+        seen.dane,
     )
 
 

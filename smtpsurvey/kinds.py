@@ -150,7 +150,10 @@ class Line:
 
 @attrs.define(eq=False, slots=False)
 class AsItem:
-    """Whose an address is. ``reason`` is the entry that covers it; ``opted_out`` is ``None`` without SMTPSURVEY_OPTOUT."""
+    """Whose an address is.
+
+    ``reason`` is the entry of the lists that covers it; ``opted_out`` is ``None`` without SMTPSURVEY_OPTOUT.
+    """
 
     survey: str
     time: str
@@ -219,5 +222,38 @@ class CapabilitiesItem:
     kind: str = "capabilities"
 
 
-MASS = (SmtpItem, DnsItem, MxItem, MtaStsItem, ReceivedItem)
+@attrs.define(eq=False, slots=False)
+class Hop:
+    """A host on a route that answered: ``ttl`` that the packet began with, round-trip time ``rtt`` in milliseconds.
+
+    ``asn`` and ``prefix`` are those of its address in the AS map, ``None`` where unknown.
+    """
+
+    ttl: int
+    address: str
+    rtt: float
+    asn: int | None = None
+    prefix: str | None = None
+
+
+@attrs.define(eq=False, slots=False)
+class RouteItem(_Listed):
+    """The route to an address; ``prefix`` is that of the AS map, else its /24 or /48.
+
+    Hops that were silent are left out. ``stop`` is a :class:`~smtpsurvey.outcomes.RouteStop`, ``method`` ``tcp`` or
+    ``icmp``. ``time`` is when it was measured.
+    """
+
+    survey: str
+    time: str
+    destination: str
+    prefix: str
+    hops: list[Hop]
+    stop: str
+    method: str
+    source: str | None = None
+    kind: str = "route"
+
+
+MASS = (SmtpItem, DnsItem, MxItem, MtaStsItem, ReceivedItem, RouteItem)
 """What surveys make by the million: a feed writes one in a single call, and no log record tells of each."""

@@ -142,6 +142,19 @@ class MxFlag(StrEnum):
     BAD_NAME = "bad_name"  # no host name
 
 
+class RouteStop(StrEnum):
+    """Why a traceroute ended."""
+
+    COMPLETED = "completed"  # the destination answered
+    UNREACH = "unreach"  # ICMP destination unreachable
+    ICMP = "icmp"  # another ICMP error
+    LOOP = "loop"  # a hop came again
+    GAPLIMIT = "gaplimit"  # five hops in a row were silent
+    HOPLIMIT = "hoplimit"  # as many hops as we look at
+    NONE = "none"
+    ERROR = "error"  # ours; never counted as the route's
+
+
 class Dane(StrEnum):
     """What DANE says of a server's chain (RFC 7672)."""
 

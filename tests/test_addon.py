@@ -35,6 +35,7 @@ SCALARS = {
 ADDED: Mapping[str, Mapping[str, Any]] = {
     "ITEM_PIPELINES": {
         "smtpsurvey.pipelines.as_filter.AsFilterPipeline": 100,
+        "smtpsurvey.pipelines.route_check.RouteCheckPipeline": 150,
         "smtpsurvey.pipelines.rate_limit.RateLimitPipeline": 200,
         "smtpsurvey.pipelines.classify.ClassifyPipeline": 300,
         STORE: 900,
@@ -70,6 +71,15 @@ OURS = {
     "SMTPSURVEY_DNS_PROBE": ". NS",
     "SMTPSURVEY_EXCHANGE_CACHE": 1 << 26,
     "SMTPSURVEY_MANIFEST": None,
+    "SMTPSURVEY_FLEET": "fleet.toml",
+    "SMTPSURVEY_FLEET_GRACE": 300,
+    "SMTPSURVEY_REACH": [],
+    "SMTPSURVEY_FETCH_PAUSES": [5, 30, 120, 600],
+    "SMTPSURVEY_PAGE_SIZE": 262_144,
+    "SMTPSURVEY_STATUS_ADDRESS": "127.0.0.1",
+    "SMTPSURVEY_TRACE_RATE": 500,
+    "SMTPSURVEY_ROUTE_CHECK": False,
+    "SMTPSURVEY_ROUTE_AGE": 604_800,
     "SMTPSURVEY_CA_FILE": None,
 }
 

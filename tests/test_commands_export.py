@@ -361,7 +361,7 @@ def test_wrong_arguments_are_told(url: str, argv: tuple[str, ...]) -> None:
 
 
 def test_columns_of_parquet_are_those_of_an_item() -> None:
-    columns = exports.parquet_columns()
+    columns = exports.parquet_columns(SmtpItem)
     assert list(columns) == [*msgspec.to_builtins(full())]
     assert columns["port"] == "BIGINT"
     assert columns["ehlo"] == 'STRUCT("code" BIGINT, "text" VARCHAR, "extensions" MAP(VARCHAR, VARCHAR))'

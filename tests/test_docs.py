@@ -28,7 +28,21 @@ from smtpsurvey.addon import COMPONENTS, LISTENERS, OVERRIDES
 from smtpsurvey.admission.optout import read_optout
 from smtpsurvey.defaults import SETTINGS
 from smtpsurvey.items import EhloItem, Interruption, ReplyItem, SecondTlsItem, SmtpItem, Software, Target, TlsItem
-from smtpsurvey.kinds import DnsItem, DnsRecord, Exchange, MtaStsItem, MxItem
+from smtpsurvey.kinds import (
+    AsItem,
+    CapabilitiesItem,
+    DnsItem,
+    DnsRecord,
+    Exchange,
+    HeartbeatItem,
+    Hop,
+    HttpItem,
+    Line,
+    LogItem,
+    MtaStsItem,
+    MxItem,
+    RouteItem,
+)
 from smtpsurvey.smtp.certificate import Certificate
 from smtpsurvey.spider import SurveySpider
 from smtpsurvey.spiders.dns import DnsSpider
@@ -36,6 +50,8 @@ from smtpsurvey.spiders.mta_sts import MtaStsSpider
 from smtpsurvey.spiders.mx import MxSpider
 from smtpsurvey.spiders.ptr import PtrSpider
 from smtpsurvey.spiders.smtp import SmtpSpider
+from smtpsurvey.spiders.traceroute import TracerouteSpider
+from smtpsurvey.spiders.worker import WorkerSpider
 from smtpsurvey.targets.lines import HostName, TargetLines
 
 if TYPE_CHECKING:
@@ -69,6 +85,8 @@ TITLES = (
     "Staple",
     "TlsSecond",
     "KeyWeakness",
+    "HttpOutcome",
+    "RouteStop",
 )
 
 
@@ -87,6 +105,8 @@ def test_fields_are_documented() -> None:
     documented = set(re.findall(r"`(\w+)`", text))
     kinds = (SmtpItem, ReplyItem, EhloItem, TlsItem, SecondTlsItem, Certificate, Interruption, Software)
     kinds += (DnsItem, DnsRecord, MxItem, Exchange, MtaStsItem)
+    kinds += (Hop, RouteItem)
+    kinds += (Line, AsItem, HttpItem, LogItem, HeartbeatItem, CapabilitiesItem)
     assert {field.name for kind in kinds for field in attrs.fields(kind)} <= documented
 
 
@@ -172,7 +192,7 @@ def test_commands_are_documented() -> None:
     assert documented == COMMANDS | {"shell"}
 
 
-SPIDERS = (SmtpSpider, MxSpider, PtrSpider, DnsSpider, MtaStsSpider)
+SPIDERS = (SmtpSpider, MxSpider, PtrSpider, DnsSpider, MtaStsSpider, TracerouteSpider, WorkerSpider)
 
 
 def parameters_of(spider: type[SurveySpider]) -> dict[str, inspect.Parameter]:

@@ -43,6 +43,7 @@ LISTS = {
     ("TlsItem", "error"): "TlsError",
     ("TlsItem", "trust_error"): "TrustError",
     ("TlsItem", "staple"): "Staple",
+    ("TlsItem", "dane"): "Dane",
     ("SecondTlsItem", "offers"): "TlsSecond",
     ("SecondTlsItem", "error"): "TlsError",
     ("Software", "evidence"): "Evidence",

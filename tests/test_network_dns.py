@@ -7,14 +7,11 @@ import subprocess
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-import dns.dnssec
-import dns.name
-import dns.zone
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from doubles.crawl import REPOSITORY, SCRAPY, items
 from servers.dns import NSD, NSD_PORT, UNBOUND_PORT, nsd, unbound
 from servers.namespace import Namespace
+from servers.signing import signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -56,17 +53,6 @@ def namespace() -> Iterator[Namespace]:
     namespace = Namespace("dns")
     yield namespace
     namespace.close()
-
-
-def signed(origin: str, text: str) -> tuple[str, str]:
-    """Sign a zone; give it as a master file, and the DS record of its key."""
-    name = dns.name.from_text(origin)
-    zone = dns.zone.from_text(text, origin)
-    key = Ed25519PrivateKey.generate()
-    public = dns.dnssec.make_dnskey(key.public_key(), "ED25519", flags=257)
-    with zone.writer() as writer:
-        dns.dnssec.sign_zone(zone, writer, [(key, public)], add_dnskey=True, dnskey_ttl=60, lifetime=86_400)
-    return zone.to_text(), f"{origin}. DS {dns.dnssec.make_ds(name, public, 'SHA256')}"
 
 
 @pytest.fixture(scope="module")

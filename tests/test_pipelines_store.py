@@ -15,6 +15,7 @@ from smtpsurvey.pipelines.store import StorePipeline, tallies
 from smtpsurvey.store.reader import Reader
 from smtpsurvey.store.shards import Shards
 from smtpsurvey.store.spool import replay_all
+from smtpsurvey.store.verify import verify
 from smtpsurvey.store.writer import Tally
 
 if TYPE_CHECKING:
@@ -26,9 +27,12 @@ import asyncio, json, sys
 import scrapy
 from scrapy import signals
 from scrapy.crawler import AsyncCrawlerProcess
+from scrapy.exceptions import CloseSpider
 from smtpsurvey.items import SmtpItem
+from smtpsurvey.kinds import DnsItem, Exchange, MxItem, ReceivedItem
+from smtpsurvey.outcomes import DnsOutcome
 
-survey, count, broken, stats, settings = json.loads(sys.argv[1])
+survey, count, broken, stats, close, settings = json.loads(sys.argv[1])
 
 class Numbers(scrapy.Spider):
     name = "numbers"
@@ -38,7 +42,15 @@ class Numbers(scrapy.Spider):
         self.settled = asyncio.Event()
         for signal in (signals.item_scraped, signals.item_error):
             self.crawler.signals.connect(self.settle, signal)
+        self.crawler.signals.connect(self.break_off, signals.spider_idle)
         yield {"kind": "dns"}
+        if settings.get("KINDS"):
+            self.left += 300
+            for number in range(100):
+                name, exchange = f"d{number}.example", Exchange(10, f"mx{number}.example", [f"192.0.2.{number}"])
+                yield MxItem("2026-11", "2026-11-25T01:02:03.456Z", name, DnsOutcome.OK, exchanges=[exchange])
+                yield DnsItem("2026-11", "2026-11-25T01:02:03.456Z", name, "A", DnsOutcome.NXDOMAIN)
+                yield ReceivedItem("2026-11", "2026-11-25T01:02:03.456Z", f"192.0.2.{number}", name, None, 1, None)
         for key, value in stats.items():
             self.crawler.stats.set_value(key, value)
         for number in range(count):
@@ -47,6 +59,10 @@ class Numbers(scrapy.Spider):
             yield SmtpItem("2026-11", ip, 25, None, None, "list", "2026-11-25T01:02:03.456Z", duration, "silent")
 
         await self.settled.wait()  # the engine sees that it is idle when start() ends, and else only after seconds
+
+    def break_off(self):
+        if close:
+            raise CloseSpider(close)
 
     def settle(self, signal):
         self.crawler.stats.inc_value(NAMES[signal])
@@ -105,12 +121,13 @@ class Crawl:
         *,
         broken: tuple[int, ...] = (),
         stats: dict[str, int] | None = None,
+        close: str | None = None,
         cwd: Path | None = None,
         **more: str,
     ) -> None:
         settings = {"SMTPSURVEY_SHARDS": urls, "SMTPSURVEY_TABLES_PER_SHARD": 2, "SMTPSURVEY_CONTACT": "me@example.org"}
         settings |= more
-        arguments = json.dumps([survey, count, broken, stats or {}, settings])
+        arguments = json.dumps([survey, count, broken, stats or {}, close, settings])
         command = [sys.executable, "-W", "error", "-c", CRAWL, arguments]
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30, cwd=cwd)
         self.log = done.stderr
@@ -149,6 +166,36 @@ def test_a_crawl_stores_each_observation_and_finishes_its_survey(shards: Shards,
     )
     assert "ERROR" not in crawl.log
     assert "WARNING" not in crawl.log
+
+
+def test_items_of_every_kind_that_has_a_table_are_stored(shards: Shards, urls: list[str]) -> None:
+    crawl = Crawl(urls, count=50, KINDS="all")
+    assert (crawl.stats["finish_reason"], crawl.stats["scraped"]) == ("finished", 351)
+    reader = Reader(shards)
+    found = {
+        kind: [each for some in reader.batches("2026-11", kind) for each in some] for kind in ("mx", "dns", "received")
+    }
+    assert {kind: len(items) for kind, items in found.items()} == {"mx": 100, "dns": 100, "received": 100}
+    assert sorted(each.exchanges[0].addresses[0] for each in found["mx"]) == sorted(f"192.0.2.{n}" for n in range(100))
+    assert verify(shards).problems == 0
+    assert "ERROR" not in crawl.log
+    assert "WARNING" not in crawl.log
+
+
+@pytest.mark.parametrize("reason", ["shutdown", "closespider_itemcount"])
+def test_a_survey_that_is_broken_off_is_not_finished_but_its_tallies_are_kept(
+    shards: Shards, urls: list[str], reason: str
+) -> None:
+    stats = {"smtpsurvey/unrecorded/timeout/-/a": 7}
+    crawl = Crawl(urls, count=300, stats=stats, close=reason)
+    assert crawl.stats["finish_reason"] == reason
+    reader = Reader(shards)
+    assert [survey and survey.finished for survey in reader.find("2026-11")] == [None, None]
+    assert reader.tallies("2026-11") == [Tally("a", "timeout", None, 7)]
+    stored = len(list(reader.items("2026-11")))
+    assert stored == 300
+    Crawl(urls, count=1, stats=stats)
+    assert all(survey and survey.finished for survey in reader.find("2026-11"))
 
 
 def test_a_row_that_is_refused_is_set_apart_and_the_crawl_goes_on(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import signal
 import socket
+import sqlite3
 import subprocess
 from contextlib import closing
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from doubles.crawl import FREE, REPOSITORY, SCRAPY, Ended, items, run
+from doubles.crawl import FREE, LONG, QUICK, REPOSITORY, SCRAPY, Ended, items, read_until, run
 from doubles.policyhost import Hosted, PolicyServer, policy_server
 from doubles.zoneserver import ZoneServer
 from servers.namespace import Namespace
@@ -26,7 +29,7 @@ ORIGIN = "sts.example"
 HOST, PLAIN, NOBODY = "127.77.1.1", "127.77.1.2", "127.77.1.3"
 CONTACT = "https://survey.test.example/"
 IDENTITY = ("-s", "SMTPSURVEY_HELO=survey.test.example", "-s", f"SMTPSURVEY_CONTACT={CONTACT}")
-QUIET = ("-s", "SMTPSURVEY_SHARDS=", "-L", "WARNING", *IDENTITY, *FREE)
+QUIET = ("-L", "WARNING", *IDENTITY, *FREE)
 POLICY = b"version: STSv1\r\nmode: enforce\r\nmx: mx1.sts.example\r\nmx: *.mail.sts.example\r\nmax_age: 604800\r\n"
 TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 HOSTED = ("valid", "wrongmx", "testing", "expired", "othername", "stranger", "redirect", "oversize", "chunks")
@@ -109,6 +112,7 @@ class Found:
                 self.ended = self._crawl(namespace, folder, zone.address, pki)
                 talker.join()
         self.asked = zone.asked
+        self.store = folder / "store.sqlite3"
         self.items = {item["domain"]: item for item in items(folder / "out.jsonl")}
 
     @staticmethod
@@ -116,6 +120,7 @@ class Found:
         (folder / "domains.txt").write_text("".join(f"{name}.{ORIGIN}\n" for name in LISTED) + "no name\n")
         settings = ("-s", f"SMTPSURVEY_DNS_SERVERS={dns}", "-s", "SMTPSURVEY_ALLOW=127.0.0.0/8")
         trust = ("-s", f"SMTPSURVEY_CA_FILE={pki.certificate('root')}", "-s", f"JOBDIR={folder / 'job'}")
+        settings += ("-a", "survey=now", "-s", f"SMTPSURVEY_SHARDS=sqlite:///{folder}/store.sqlite3")
         arguments = ("-a", f"domains={folder}/domains.txt", "-O", folder / "out.jsonl")
         return crawl(namespace, *QUIET, *settings, *trust, *arguments)
 
@@ -231,10 +236,64 @@ def test_what_is_no_name_is_not_asked_for(found: Found) -> None:
     assert not any("no name" in question for question in found.asked)
 
 
+def test_every_item_is_a_row(found: Found) -> None:
+    with closing(sqlite3.connect(found.store)) as store:
+        store.row_factory = sqlite3.Row
+        rows = {row["domain"]: dict(row) for row in store.execute("select * from mta_sts")}
+    assert rows.keys() == found.items.keys()
+    for domain, item in found.items.items():
+        for name in ("survey", "outcome", "reason", "id", "mode", "max_age", "covered", "tlsrpt", "time", "source"):
+            assert rows[domain][name] == item[name], name
+        for name in ("patterns", "exchanges", "reports"):
+            assert json.loads(rows[domain][name] or "null") == item[name], name
+
+
+def test_what_is_in_flight_ends_when_the_crawl_is_told_to_stop(namespace: Namespace, tmp_path: Path) -> None:
+    pki = Pki(tmp_path / "pki")
+    names = ("valid", "testing", "nomx")
+    (tmp_path / "domains.txt").write_text("".join(f"{name}.{ORIGIN}\n" for name in names))
+    with namespace.inside(), ZoneServer(ZONE, ORIGIN) as zone, policy_server((HOST, 443), hosts(pki)) as server:
+        server.open.clear()
+        settings = ("-s", f"SMTPSURVEY_DNS_SERVERS={zone.address}", "-s", "SMTPSURVEY_DNS_RATE=8", *QUICK)
+        trust = ("-s", f"SMTPSURVEY_CA_FILE={pki.certificate('root')}")
+        arguments = ("-a", f"domains={tmp_path}/domains.txt", "-O", tmp_path / "out.jsonl")
+        argv = ["crawl", "mta_sts", *arguments, *IDENTITY, *FREE, *settings, *trust]
+        crawling = subprocess.Popen(namespace.command(SCRAPY, *argv), cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+        server.wait_until_asked()
+        crawling.send_signal(signal.SIGINT)
+        read_until(crawling, "Closing spider")
+        server.open.set()
+        _, log = crawling.communicate(timeout=LONG)
+    assert "Traceback" not in log
+    found = {item["domain"]: item["outcome"] for item in items(tmp_path / "out.jsonl")}
+    assert found == {f"{name}.{ORIGIN}": "ok" for name in names}
+
+
+def test_nobody_is_asked_for_a_survey_without_identity(namespace: Namespace, tmp_path: Path) -> None:
+    zone = '_mta-sts.a TXT "v=STSv1; id=1;"\nmta-sts.a A 192.0.2.1\n'
+    (tmp_path / "domains.txt").write_text(f"a.{ORIGIN}\n")
+    with namespace.inside(), ZoneServer(f"$ORIGIN {ORIGIN}.\n$TTL 60\n{zone}", ORIGIN) as server:
+        settings = ("-s", f"SMTPSURVEY_DNS_SERVERS={server.address}", *QUICK)
+        ended = crawl(namespace, "-a", f"domains={tmp_path}/domains.txt", *settings)
+    assert ended.status == 1
+    assert "192.0.2.1 is not a loopback address; before you survey others, say who you are" in ended.err
+    assert "Traceback" not in ended.err
+
+
 def test_trust_anchors_that_are_none_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty.pem").write_text("")
     for path, message in ((tmp_path / "empty.pem", "no certificate in it"), (tmp_path / "no", "No such file")):
-        ended = run("crawl", "mta_sts", "-a", "domains=-", *QUIET, "-s", f"SMTPSURVEY_CA_FILE={path}")
+        ended = run(
+            "crawl",
+            "mta_sts",
+            "-a",
+            "domains=-",
+            *QUIET,
+            "-s",
+            "SMTPSURVEY_SHARDS=",
+            "-s",
+            f"SMTPSURVEY_CA_FILE={path}",
+        )
         assert ended.status == 1
         assert f"SMTPSURVEY_CA_FILE: {path}: {message}" in ended.err
         assert "Traceback" not in ended.err

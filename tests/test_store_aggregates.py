@@ -10,6 +10,7 @@ from surveys import item, store, tls, write
 
 from smtpsurvey.store import StoreError
 from smtpsurvey.store.aggregates import grouped, keys, pairs, require
+from smtpsurvey.store.migrations import VERSION, record
 from smtpsurvey.store.shards import Shards
 
 if TYPE_CHECKING:
@@ -129,6 +130,22 @@ def test_a_database_without_surveys_is_told_and_left_alone(tmp_path: Path) -> No
         require(shards)
     shards.dispose()
     assert sqlite3.connect(path).execute("select count(*) from sqlite_master").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("version", ["1", "2", "3", str(VERSION - 1)])
+def test_an_earlier_version_is_told_what_to_do_and_left_alone(tmp_path: Path, version: str) -> None:
+    shards = store([f"sqlite:///{tmp_path / 'a.sqlite3'}"])
+    with shards[0].begin() as connection:
+        shards.schema.metadata.drop_all(connection, [shards.schema.classifications, *shards.schema.others.values()])
+        record(connection, shards.schema, "version", version)
+    with pytest.raises(StoreError) as caught:
+        require(shards)
+    assert str(caught.value) == (
+        f"{shards[0].name}: schema version {version}, {VERSION} is needed: run `scrapy shards init`"
+    )
+    shards.prepare(upgrade=True)
+    require(shards)
+    shards.dispose()
 
 
 def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:

@@ -6,12 +6,15 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from lookups import domain, put, to
 from servers.mariadb import MariaDb, running
 from sqlalchemy import MetaData, func, insert, inspect, select
 from sqlalchemy.schema import CreateTable
+from surveys import item, write
 
 from smtpsurvey.store import StoreError, migrations
 from smtpsurvey.store.migrations import REBALANCE, VERSION, record, recorded
+from smtpsurvey.store.reader import Reader
 from smtpsurvey.store.shards import Shards
 
 if TYPE_CHECKING:
@@ -74,7 +77,7 @@ def definitions(shards: Shards) -> dict[str, str]:
 def first_version(shards: Shards) -> None:
     """Make the tables as they were before databases told their version."""
     schema = shards.schema
-    later = {"store", "classifications", "verdicts"}
+    later = {"store", "classifications", "verdicts", *schema.others}
     old = [table for table in schema.metadata.sorted_tables if table.name not in later]
     with shards[0].begin() as connection:
         schema.metadata.create_all(connection, old)
@@ -271,12 +274,43 @@ def test_a_server_that_is_too_old_is_refused_in_one_line(
     shards.dispose()
 
 
+def test_the_third_version_gets_the_tables_of_other_kinds_and_keeps_its_rows(
+    shards: Shards, new_url: Callable[[], str]
+) -> None:
+    shards.create()
+    schema = shards.schema
+    write(shards, "old", [item(1), item(2)])
+    with shards[0].begin() as connection:
+        schema.metadata.drop_all(connection, schema.others.values())
+        record(connection, schema, "version", "3")
+    with pytest.raises(StoreError, match=f"schema version 3, {VERSION} is needed: run `scrapy shards init`"):
+        shards.create()
+    with shards[0].begin() as connection:  # an upgrade that was broken off behind a table and before its index
+        sought = schema.others["addresses"]
+        sought.create(connection)
+        for index in sought.indexes:
+            index.drop(connection)
+    shards.prepare(upgrade=True)
+    assert set(schema.others) < tables(shards)
+    assert len(list(Reader(shards).items("old"))) == 2
+    put(shards, [domain("a.example", to("mx.example", "192.0.2.1"))])
+    new = Shards([new_url()], 2)
+    new.create()
+    names = set(schema.others)
+    with shards[0].begin() as here, new[0].begin() as there:
+        assert {name: inspect(here).get_indexes(name) for name in names} == {
+            name: inspect(there).get_indexes(name) for name in names
+        }
+    assert {name: definitions(shards)[name] for name in names} == {name: definitions(new)[name] for name in names}
+    new.dispose()
+
+
 def test_the_fourth_version_gets_columns_for_more_of_tls_and_keeps_its_rows(
     shards: Shards, new_url: Callable[[], str]
 ) -> None:
     shards.create()
     schema, digest = shards.schema, "ab" * 32
-    last = ("domain", "tls_group", "sni", "matches_domain", "staple", "second_tls")
+    last = ("domain", "tls_group", "sni", "matches_domain", "staple", "second_tls", "dane")
     with shards[0].begin() as connection:
         connection.execute(insert(schema.certificates), {"sha256": digest, "key": "rsa-2048"})
         for table, columns in (

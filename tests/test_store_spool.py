@@ -3,19 +3,23 @@ from __future__ import annotations
 import logging
 import os
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from lookups import domain, to
 from scrapy.settings import Settings
 from sqlalchemy import select, text
+from surveys import TIME
 
 from smtpsurvey.items import SmtpItem
+from smtpsurvey.kinds import DnsItem
 from smtpsurvey.store import StoreError, delivery
 from smtpsurvey.store.delivery import Delivery
+from smtpsurvey.store.kinds import rows_of
 from smtpsurvey.store.reader import Reader
 from smtpsurvey.store.shards import Shards
 from smtpsurvey.store.spool import Layout, Spool, claim, folder_of, replay_all
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from smtpsurvey.store.kinds import Rows
     from smtpsurvey.store.writer import Record
 
 NOW = Layout("db:3306/a", ["survey", "ip", "port"], ["sha256", "der"])
@@ -409,3 +414,104 @@ def test_replay_refuses_a_spool_of_other_databases(shards: Shards, route: Delive
         assert len(connection.execute(select(shards.schema.observations[0])).all()) == 50
     more.dispose()
     other.dispose()
+
+
+# From here on: rows of other kinds.
+
+
+def rows(shards: Shards, *items: object) -> list[Rows]:
+    """What these items have for the only server."""
+    return [part for item in items for part in rows_of(item, shards.placement.server).values()]
+
+
+def kept(shards: Shards, name: str) -> list[tuple[Any, ...]]:
+    with shards[0].begin() as connection:
+        return sorted(map(tuple, connection.execute(select(shards.schema.others[name]))))
+
+
+def test_rows_of_other_kinds_are_spooled_and_replayed_in_order(
+    shards: Shards, route: Delivery, folder: Path, log: Log
+) -> None:
+    rename(shards, "mx", "gone")
+    route.store([*rows(shards, domain("a.example", to("old.example", "192.0.2.1"))), item(1)])
+    route.store(rows(shards, domain("a.example", to("new.example", "192.0.2.2"), time="2026-11-26T00:00:00.000Z")))
+    assert stored(shards) == {}
+    assert kept(shards, "addresses") == []
+    rename(shards, "gone", "mx")
+    log.wait("is back, and has its 5 spooled rows")
+    assert [row[2] for row in kept(shards, "mx")] == ["new.example"]
+    assert [row[1] for row in kept(shards, "addresses")] == ["192.0.2.1", "192.0.2.2"]
+    assert stored(shards) == {"192.0.2.1": "silent"}
+    assert route.finish() is None
+    assert list(folder.iterdir()) == []
+
+
+def test_what_was_spooled_of_other_kinds_is_written_by_replay_however_often(
+    shards: Shards, route: Delivery, folder: Path
+) -> None:
+    rename(shards, "mx", "gone")
+    made = rows(shards, domain("a.example", to("mx.example", "192.0.2.1")), domain("b.example", outcome="nxdomain"))
+    route.store(made)
+    left = route.finish()
+    assert left is not None
+    assert left[0] == 3
+    rename(shards, "gone", "mx")
+    copy = left[1].read_bytes()
+    assert replay_all(shards, folder) == {shards[0].name: 3}
+    before = kept(shards, "mx")
+    left[1].write_bytes(copy)  # as if it had been killed between the commit and the cut
+    assert replay_all(shards, folder) == {shards[0].name: 3}
+    assert kept(shards, "mx") == before
+    assert [row[1:3] for row in before] == [("a.example", "mx.example"), ("b.example", "")]
+
+
+def test_a_spool_of_other_databases_is_refused_by_any_kind(shards: Shards, route: Delivery, folder: Path) -> None:
+    rename(shards, "names", "gone")
+    route.store(rows(shards, *(DnsItem("now", TIME, f"d{number}.example", "A", "ok") for number in range(20))))
+    assert route.finish() is not None
+    rename(shards, "gone", "names")
+    more = Shards([str(shards[0].engine.url), f"sqlite:///{folder.parent}/b.sqlite3"])
+    more.create()
+    with pytest.raises(StoreError, match="do not belong to"):
+        replay_all(more, folder)
+    more.dispose()
+
+
+def test_rows_of_another_layout_of_other_tables_are_put_into_the_columns_of_now(path: Path) -> None:
+    now = Layout("db:3306/a", [], [], {"mx": ["domain", "new", "flags"]})
+    spool = Spool(path, Layout("db:3306/a", [], [], {"mx": ["flags", "domain"]}))
+    spool.open()
+    spool.append(Batch([], [], {"mx": [("f", "d")]}))
+    spool.close()
+    spool = Spool(path, now)
+    spool.open()
+    assert drain(spool) == [Batch([], [], {"mx": [("d", None, "f")]})]
+
+
+def refuse(shards: Shards, domain: str) -> None:
+    """Have the database refuse the exchanges of a domain, as MySQL's strict mode does."""
+    with shards[0].begin() as connection:
+        connection.exec_driver_sql(
+            f"create trigger refuse before insert on mx when new.domain = '{domain}' "
+            "begin select raise(abort, 'not this one'); end"
+        )
+
+
+def test_a_domain_that_is_refused_is_set_apart_alone_and_no_other_is_torn(
+    shards: Shards, route: Delivery, folder: Path, log: Log
+) -> None:
+    refuse(shards, "d5.example")
+    some = [to(f"mx{number}.example") for number in range(3)]
+    made = rows(shards, *(domain(f"d{number}.example", *some) for number in range(12)))
+    route.store([*made, item(1), *rows(shards, DnsItem("now", TIME, "a.example", "A", "ok"))])
+    found = kept(shards, "mx")
+    assert len(found) == 11 * 3
+    assert {row[1] for row in found} == {f"d{number}.example" for number in range(12) if number != 5}
+    lines = [msgspec.json.decode(line) for line in (folder / "refused.jsonl").read_bytes().splitlines()]
+    assert [(line["table"], line["row"]["domain"], line["row"]["exchange"]) for line in lines] == [
+        ("mx", "d5.example", f"mx{number}.example") for number in range(3)
+    ]
+    assert stored(shards) == {"192.0.2.1": "silent"}
+    assert len(kept(shards, "names")) == 1
+    assert "refuses 3 of the rows" in log.lines[0]
+    assert route.finish() is None

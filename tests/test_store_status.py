@@ -4,11 +4,14 @@ import socket
 from typing import TYPE_CHECKING
 
 import pytest
-from surveys import item, store, write
+from lookups import domain, put, to
+from surveys import TIME, item, store, write
 
+from smtpsurvey.store.kinds import Rows
 from smtpsurvey.store.migrations import REBALANCE, VERSION, record
 from smtpsurvey.store.shards import Shards
 from smtpsurvey.store.status import ShardStatus, look, skew
+from smtpsurvey.store.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +38,18 @@ def test_what_a_database_holds(shards: Shards, tmp_path: Path) -> None:
     assert found.surveys == {"now": 30, "old": 1}
     assert sum(found.tables) == found.rows == 31
     assert found.size == (tmp_path / "survey.sqlite3").stat().st_size
+
+
+def test_rows_of_other_tables_are_counted_by_survey(shards: Shards) -> None:
+    put(shards, [domain("a.example", to("mx.example", "192.0.2.1")), domain("a.example", survey="mx only")])
+    Writer(shards).write(0, [Rows([("zone_sizes", ("com", "2026-11-25", 7, "file", TIME))])])
+    others = look(shards)[0].others
+    assert others.keys() == {*shards.schema.others, "verdicts"}
+    assert {name: rows for name, rows in others.items() if rows} == {
+        "mx": {"mx only": 1, "now": 1},
+        "addresses": {"now": 1},
+        "zone_sizes": {"": 1},
+    }
 
 
 def test_a_rebalance_on_its_way_shows(shards: Shards) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import argparse
 
 FORMATS = ("jsonl", "csv", "parquet", "zgrab2")
+KINDS = ("probe", "dns", "mta_sts", "mx", "received", "route")
 _PACKED = frozenset((".gz", ".zst"))
 
 
@@ -24,7 +25,7 @@ class Command(SurveyCommand):
 
     def syntax(self) -> str:
         """Return the arguments."""
-        return "--survey LABEL --format jsonl|csv|parquet|zgrab2 [--out FILE]"
+        return "--survey LABEL --format jsonl|csv|parquet|zgrab2 [--kind KIND] [--out FILE]"
 
     def short_desc(self) -> str:
         """Return what the list of commands says."""
@@ -33,9 +34,9 @@ class Command(SurveyCommand):
     def long_desc(self) -> str:
         """Return what the help page says."""
         return (
-            "Reads a survey from the databases of SMTPSURVEY_SHARDS and writes it to FILE, which appears only when it "
-            "is complete, or to standard output (not Parquet). A FILE that ends in .gz or .zst is compressed. `scrapy "
-            "import` reads the JSON lines again."
+            "Reads a survey's items of a kind from the databases of SMTPSURVEY_SHARDS and writes them to FILE, which "
+            "appears only when it is complete, or to standard output (not Parquet). A FILE that ends in .gz or .zst is "
+            "compressed. `scrapy import` reads the JSON lines again."
         )
 
     def add_options(self, parser: argparse.ArgumentParser) -> None:
@@ -44,6 +45,7 @@ class Command(SurveyCommand):
         group = parser.add_argument_group("the export")
         group.add_argument("--survey", metavar="LABEL", help="the survey to export")
         group.add_argument("--format", choices=FORMATS, help="what to write")
+        group.add_argument("--kind", choices=KINDS, default=KINDS[0], help="which items (default: %(default)s)")
         group.add_argument("--out", metavar="FILE", type=Path, help="where to (default: standard output)")
 
     def run(self, args: list[str], opts: argparse.Namespace) -> None:
@@ -52,6 +54,8 @@ class Command(SurveyCommand):
             raise UsageError("--survey LABEL says which survey, --format how; there are no other arguments")
         if opts.format == "parquet" and (opts.out is None or opts.out.suffix in _PACKED):
             raise UsageError("Parquet needs --out FILE, and is compressed as it is")
+        if opts.format == "zgrab2" and opts.kind != KINDS[0]:
+            raise UsageError("zgrab2 has observations alone")
         try:
             self._export(opts)
         except SurveyError as error:
@@ -80,10 +84,10 @@ class Command(SurveyCommand):
             if not any(reader.find(opts.survey)):
                 raise SurveyError(f"no survey {shown(opts.survey)!r} in the store")
             if opts.out is None:
-                to_stream(reader, opts.survey, opts.format, sys.stdout.buffer)
+                to_stream(reader, opts.survey, opts.kind, opts.format, sys.stdout.buffer)
                 sys.stdout.buffer.flush()
             else:
-                count = export(reader, opts.survey, opts.format, opts.out)
-                print(f"{opts.out}: {count} observations")
+                count = export(reader, opts.survey, opts.kind, opts.format, opts.out)
+                print(f"{opts.out}: {count} {'observations' if opts.kind == KINDS[0] else f'{opts.kind} items'}")
         finally:
             shards.dispose()

@@ -14,6 +14,7 @@ from smtpsurvey.errors import SurveyError
 
 if TYPE_CHECKING:
     import argparse
+    from collections import Counter
     from collections.abc import Sequence
 
     from smtpsurvey.store.feeds import Feed
@@ -36,8 +37,9 @@ class Command(SurveyCommand):
     def long_desc(self) -> str:
         """Return what the help page says."""
         return (
-            "Reads files (plain, gzip or Zstandard; - is standard input) and stores their observations in the "
-            "databases of SMTPSURVEY_SHARDS; one that is stored already (survey, address and port) is replaced. Each "
+            "Reads files (plain, gzip or Zstandard; - is standard input) and stores their observations, and items of "
+            "kinds that have tables, in the databases of SMTPSURVEY_SHARDS; one that is stored already (of an "
+            "observation: survey, address and port) is replaced. Each "
             "line tells what kind of file it is of. One that cannot be used is told and left out; the exit status is 1 "
             "only when nothing could be stored."
         )
@@ -91,7 +93,7 @@ class Command(SurveyCommand):
             importer.finish()
         finally:
             shards.dispose()
-        self.exitcode = 0 if importer.stored else 1
+        self.exitcode = 0 if importer.stored.total() else 1
 
     def _add(self, importer: Importer, path: str, survey: str | None) -> None:
         from smtpsurvey.store import StoreError
@@ -106,27 +108,35 @@ class Command(SurveyCommand):
                 self._tell(path, line, reason)
 
         feed = Feed(path, survey, on_bad)
-        stored, refused = importer.stored, importer.refused
+        before, refused = importer.stored.copy(), importer.refused
         try:
             importer.add(feed)
         except StoreError:
-            print(f"{path}: {importer.stored - stored} observations stored; run the same import again", file=sys.stderr)
+            stored = ", ".join(_counts(importer.stored - before))
+            print(f"{path}: {stored} stored; run the same import again", file=sys.stderr)
             raise
         except SurveyError as error:  # the file ends here; the next may be fine
             self.fail(error)
         if told > TOLD:
             print(f"{path}: ... and {told - TOLD} more bad lines", file=sys.stderr)
-        _sum_up(feed, importer.stored - stored, importer.refused - refused)
+        _sum_up(feed, importer.stored - before, importer.refused - refused)
 
     def _tell(self, path: str, line: int, reason: str) -> None:
         self.fail(f"{path}:{line}: {reason}")
 
 
-def _sum_up(feed: Feed, stored: int, refused: int) -> None:
+def _counts(stored: Counter[str]) -> list[str]:
+    """Tell what was stored; observations also where there are none of any kind."""
+    others = {kind: count for kind, count in sorted(stored.items()) if kind != "probe"}
+    observations = [f"{stored['probe']} observations"] if stored["probe"] or not others else []
+    return observations + [f"{count} {kind} items" for kind, count in others.items()]
+
+
+def _sum_up(feed: Feed, stored: Counter[str], refused: int) -> None:
     from smtpsurvey.report.text import shown
     from smtpsurvey.store.feeds import NO_SMTP
 
-    parts = [f"{stored} observations stored"]
+    parts = [f"{', '.join(_counts(stored))} stored"]
     parts += [f"{feed.bad + refused} bad lines left out"] if feed.bad + refused else []
     others = {kind: count for kind, count in feed.left_out.items() if kind != NO_SMTP}
     if others:

@@ -194,9 +194,9 @@ def _show_status(found: list[ShardStatus], spooled: dict[str, int]) -> None:
     from smtpsurvey.store.status import skew
 
     console = Console(highlight=False, markup=False)
-    table = Table()
+    databases = Table()
     for column in ("database", "state", "schema", "rows", "skew", "size", "spooled"):
-        table.add_column(column, justify="left" if column in ("database", "state") else "right", overflow="fold")
+        databases.add_column(column, justify="left" if column in ("database", "state") else "right", overflow="fold")
     for shard in found:
         unknown = shard.down is not None
         state = "down" if unknown else "being rebalanced" if shard.rebalancing else "up"
@@ -206,16 +206,20 @@ def _show_status(found: list[ShardStatus], spooled: dict[str, int]) -> None:
             _ratio(skew(shard.tables)),
             decimal(shard.size or 0),
         )
-        table.add_row(shown(shard.name), state, *(("-",) * 4 if unknown else figures), f"{spooled[shard.name]:,}")
-    console.print(table)
+        databases.add_row(shown(shard.name), state, *(("-",) * 4 if unknown else figures), f"{spooled[shard.name]:,}")
+    console.print(databases)
     for shard in found:
         if shard.down:
             console.print(f"{visible(shard.name)}: {visible(shard.down)}", soft_wrap=True)
-    surveys = Table("survey", "database", "rows")
-    for label in sorted({label for shard in found for label in shard.surveys}):
-        for shard in found:
-            if label in shard.surveys:
-                surveys.add_row(shown(label), shown(shard.name), f"{shard.surveys[label]:,}")
+    surveys = Table("survey", "database", "table", "rows")
+    rows = sorted(
+        (label, name, table, count)
+        for name, holds in ((shard.name, {"observations": shard.surveys, **shard.others}) for shard in found)
+        for table, labels in holds.items()
+        for label, count in labels.items()
+    )
+    for label, name, table, count in rows:
+        surveys.add_row(shown(label), shown(name), table, f"{count:,}")
     if surveys.row_count:
         console.print(surveys)
     console.print(
@@ -235,6 +239,7 @@ def _show_findings(found: Findings) -> None:
         (found.orphans, "observations in a place where nobody looks for them"),
         (found.certificates, "observations whose certificate is missing"),
         (found.tallies, "tallies in another database than that of their survey"),
+        (found.others, "domains, names, addresses … whose rows are in another database than theirs"),
         (found.surveys, "surveys missing in a database"),
     ):
         if count:

@@ -95,13 +95,14 @@ class Hosts:
     async def _addresses(self, name: str) -> list[str]:
         if name == "localhost":
             return list(LOOPBACK)
-        await self._started()
+        await self.start()
         found = await find_addresses(self._resolver, name)
         if not found.addresses:
             raise ResolveError(f"{_REASONS[found.outcome]}: {name}")
         return list(found.addresses)
 
-    async def _started(self) -> None:
+    async def start(self) -> None:
+        """Start the resolver, unless it is; ``SurveyError`` when no DNS server works."""
         if not self._begun:
             self._begun = True
             waiting = self._waiting = list[Deferred[None]]()

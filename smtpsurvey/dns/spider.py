@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from smtpsurvey.dns.exchanges import Exchanges
     from smtpsurvey.dns.resolver import Resolver
     from smtpsurvey.items import Target
-    from smtpsurvey.kinds import DnsItem, MxItem
+    from smtpsurvey.kinds import DnsItem, MtaStsItem, MxItem
     from smtpsurvey.probe.feed import Lines
     from smtpsurvey.probe.ledger import Ledger
 
@@ -69,7 +69,7 @@ class LookupSpider(SurveySpider):
         """Look up one entry, and :meth:`submit` its items: one, or as many more as were taken in the ledger."""
         raise NotImplementedError
 
-    def submit(self, item: DnsItem | MxItem, position: int) -> None:
+    def submit(self, item: DnsItem | MxItem | MtaStsItem, position: int) -> None:
         """Hand a finished item to the pipelines."""
         item.put(position)
         self.processor.submit(item)

@@ -21,7 +21,7 @@ from twisted.internet.task import LoopingCall
 from smtpsurvey.errors import SurveyError
 from smtpsurvey.extensions.summary import Counts, SummaryExtension
 from smtpsurvey.items import SmtpItem
-from smtpsurvey.kinds import DnsItem, MxItem
+from smtpsurvey.kinds import DnsItem, MtaStsItem, MxItem, RouteItem
 from smtpsurvey.probe.ledger import Ledger, Mark
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class CheckpointExtension:
             return
         if isinstance(item, SmtpItem) and item.observation is not None:
             self._ledger.done(item.observation.target.position)
-        elif isinstance(item, DnsItem | MxItem) and item.position is not None:
+        elif isinstance(item, DnsItem | MxItem | MtaStsItem | RouteItem) and item.position is not None:
             self._ledger.done(item.position)
 
     def spider_closed(self) -> None:

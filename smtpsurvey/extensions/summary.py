@@ -15,8 +15,8 @@ from rich.text import Text
 from scrapy import signals
 
 from smtpsurvey.items import SmtpItem
-from smtpsurvey.kinds import DnsItem, MxItem
-from smtpsurvey.outcomes import DnsOutcome, Outcome
+from smtpsurvey.kinds import DnsItem, MtaStsItem, MxItem, RouteItem
+from smtpsurvey.outcomes import DnsOutcome, Outcome, RouteStop
 from smtpsurvey.probe.recorder import UNRECORDED
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Counts:
     """What a survey counts: targets by outcome, and servers that answered by software, STARTTLS and TLS.
 
     ``domains`` are those whose exchanges were looked up, by ``MX``, ``implicit MX``, ``null MX`` and outcome, ``names``
-    all other look-ups by outcome.
+    all other look-ups by outcome, ``routes`` by why the trace ended.
     """
 
     outcomes: Counter[str] = attrs.field(factory=Counter)
@@ -46,15 +46,18 @@ class Counts:
     tls_versions: Counter[str] = attrs.field(factory=Counter)
     domains: Counter[str] = attrs.field(factory=Counter)
     names: Counter[str] = attrs.field(factory=Counter)
+    routes: Counter[str] = attrs.field(factory=Counter)
 
     @property
     def done(self) -> int:
-        """How many entries of the list are done: names, else domains, else targets."""
-        return (self.names or self.domains or self.outcomes).total()
+        """How many entries of the list are done: names, else domains, else targets, else routes."""
+        return (self.names or self.domains or self.outcomes or self.routes).total()
 
     @property
     def live(self) -> int:
         """How many servers answered; where none was asked, how many names or domains have what was looked for."""
+        if not (self.outcomes or self.names or self.domains):
+            return self.routes[RouteStop.COMPLETED]
         counts = self.outcomes or self.names
         return counts[Outcome.OK] if counts else sum(self.domains[kind] for kind in _WITH_MAIL)
 
@@ -63,10 +66,13 @@ class Counts:
         for field in attrs.fields(Counts):
             getattr(self, field.name).update(getattr(other, field.name))
 
-    def count(self, item: SmtpItem | MxItem | DnsItem) -> None:
+    def count(self, item: SmtpItem | MxItem | MtaStsItem | DnsItem | RouteItem) -> None:
         """Count one item."""
-        if isinstance(item, DnsItem):
+        if isinstance(item, DnsItem | MtaStsItem):
             self.names[item.outcome] += 1
+            return
+        if isinstance(item, RouteItem):
+            self.routes[item.stop] += 1
             return
         if isinstance(item, MxItem):
             self.domains[_mail_of(item)] += 1
@@ -82,12 +88,18 @@ class Counts:
 
     def render(self, survey: str, reason: str) -> RenderableType:
         """Make the tables, for rich."""
-        parts = (("look-ups", self.names), ("domains", self.domains), ("targets", self.outcomes))
+        parts = (
+            ("look-ups", self.names),
+            ("domains", self.domains),
+            ("targets", self.outcomes),
+            ("routes", self.routes),
+        )
         sums = ", ".join(f"{counts.total():,} {what}" for what, counts in parts if counts) or "nothing"
         title = Text(f"Survey {survey}: {sums} ({reason})", style="bold")
         named = (
             ("Look-up", self.names),
             ("Domain", self.domains),
+            ("Route", self.routes),
             ("Outcome", self.outcomes),
             ("Software", self.software),
             ("STARTTLS", self.starttls),
@@ -114,7 +126,7 @@ class SummaryExtension:
 
     def item_scraped(self, item: Any) -> None:
         """Count one."""
-        if isinstance(item, SmtpItem | MxItem | DnsItem):
+        if isinstance(item, SmtpItem | MxItem | MtaStsItem | DnsItem | RouteItem):
             self._counts.count(item)
 
     def counts(self) -> Counts:
@@ -159,7 +171,7 @@ def _mail_of(item: MxItem) -> str:
 
 def _table(name: str, counts: Counter[str]) -> Table:
     """Make a table of counts and shares, the largest first, the rest in one line."""
-    counted = "Count" if name in {"Look-up", "Domain"} else "Hosts"
+    counted = "Count" if name in {"Look-up", "Domain", "Route"} else "Hosts"
     made = Table(name, counted, "Share", box=None, header_style="bold", pad_edge=False)
     made.columns[1].justify = made.columns[2].justify = "right"
     total = counts.total()

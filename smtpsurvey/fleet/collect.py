@@ -16,6 +16,7 @@ from smtpsurvey.items import iso_time
 from smtpsurvey.pipelines.store import tallies
 from smtpsurvey.store.feeds import Feed
 from smtpsurvey.store.importer import Importer
+from smtpsurvey.store.kinds import PROBE
 from smtpsurvey.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Collector:
         counted = _checked(folder, self._run.survey)
         importer = Importer(self._shards, _refused)
         importer.add(Feed(str(folder / ITEMS), self._run.survey, _refused_line))
-        targets = importer.stored + sum(tally.count for tally in counted)
+        targets = importer.stored[PROBE] + sum(tally.count for tally in counted)
         self._records.finish(self._run.survey, job, targets, counted)
         return targets
 

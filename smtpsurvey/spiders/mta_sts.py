@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from scrapy.utils.defer import deferred_from_coro
-
 from smtpsurvey.admission.gate import Gate
 from smtpsurvey.dns.mx import MailExchanges
 from smtpsurvey.dns.spider import LookupSpider
@@ -16,7 +14,6 @@ from smtpsurvey.probe.setup import identity_of
 
 if TYPE_CHECKING:
     from scrapy import Request
-    from scrapy.http import Response
     from twisted.internet.defer import Deferred
 
     from smtpsurvey.dns.lines import ListedName
@@ -73,6 +70,8 @@ class MtaStsSpider(LookupSpider):
         """Look up one domain."""
         self.submit(await self._domains.look_up(entry), entry.position)
 
-    def _download(self, request: Request) -> Deferred[Response]:
+    def _download(self, request: Request) -> Deferred[Any]:
         request.headers["User-Agent"] = self._agent
-        return deferred_from_coro(self.crawler.engine.download_async(request))
+        # Not by the engine, which begins nothing when it closes: what is in flight ends first.
+        fetched: Deferred[Any] = self.crawler.engine.downloader.fetch(request)
+        return fetched

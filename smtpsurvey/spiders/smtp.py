@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 from scrapy.utils.defer import maybe_deferred_to_future
+from twisted.internet.defer import Deferred
 
 from smtpsurvey.admission.gate import Gate
 from smtpsurvey.dns.addresses import Hosts
 from smtpsurvey.dns.exchanges import Exchanges
 from smtpsurvey.dns.lines import NameLines
 from smtpsurvey.dns.mx import MailExchanges
+from smtpsurvey.dns.tlsa import TlsaRecords
 from smtpsurvey.errors import SurveyError
 from smtpsurvey.items import DEFAULT_PORT
 from smtpsurvey.probe.connections import Connections
+from smtpsurvey.probe.dane import DaneCheck
 from smtpsurvey.probe.domains import DomainEntries
 from smtpsurvey.probe.entries import TargetEntries, checked_name
 from smtpsurvey.probe.feed import ListFeed
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from smtpsurvey.dns.resolver import Resolver
-    from smtpsurvey.items import Target
+    from smtpsurvey.items import Observation, Target
     from smtpsurvey.probe.ledger import Ledger
 
 MAX_DIGITS = 5  # of a port
@@ -67,6 +70,7 @@ class SmtpSpider(SurveySpider):
         domains: str = "",
         sni: str | int = 1,
         connections: str | int = 1,
+        dane: str | int = 0,
         **kwargs: Any,
     ) -> None:
         """Take the arguments of ``-a`` (docs/usage/survey.md); they are checked when the survey starts."""
@@ -77,7 +81,8 @@ class SmtpSpider(SurveySpider):
         path = targets or domains
         self._source = readable(source or ("stdin" if path == "-" else Path(path).name))
         self._given = {"port": str(port), "tls": str(tls), "record": record, "strict": str(strict), "shard": shard}
-        self._given |= {"sni": str(sni), "connections": str(connections)}
+        self._given |= {"sni": str(sni), "connections": str(connections), "dane": str(dane)}
+        self._dane: DaneCheck | None = None
 
     def estimate(self) -> int | None:
         """Give the number of targets, or domains, in the list."""
@@ -88,6 +93,10 @@ class SmtpSpider(SurveySpider):
         """Connections at the moment."""
         return self.prober.in_flight if self.prober is not None else 0
 
+    def must_wait(self) -> bool:
+        """Say whether nothing new may be begun: also when too many observations wait for DNS."""
+        return super().must_wait() or (self._dane is not None and self._dane.must_wait)
+
     async def survey_all(self) -> None:
         """Run the survey."""
         from twisted.internet import reactor  # noqa: PLC0415 - Scrapy installs it first
@@ -97,10 +106,11 @@ class SmtpSpider(SurveySpider):
         identity, hooks = identity_of(settings), processor.admit_hooks
         handshakes = Handshakes.read(**{name: str(self._given[name]) for name in ("tls", "sni", "connections")})
         probes = probes_of(settings, reactor, handshakes)
-        arguments = {name: str(self._given[name]) for name in ("port", "tls", "record", "shard", "sni", "connections")}
+        same = ("port", "tls", "record", "shard", "sni", "connections", "dane")
+        arguments = {name: str(self._given[name]) for name in same}
         ledger = self.take_up("domains" if options.domains else "targets", options.path, arguments)
-        recorder = Recorder(self.survey, processor, crawler.stats, ledger, everything=self._everything())
-        connections = Connections(recorder, self._again, probes, handshakes.second)
+        resolver = self._resolver()
+        connections = Connections(self._recorder(resolver, ledger), self._again, probes, handshakes.second)
         prober = self.prober = Prober(
             reactor,
             probes[0],
@@ -111,24 +121,42 @@ class SmtpSpider(SurveySpider):
             choose=connections.probe,
         )
         processor.before_close += [prober.end, connections.end]
+        if self._dane is not None:
+            processor.before_close.append(self._dane.end)
         if options.domains:
-            await self._survey_domains(prober, options, ledger, identity.check)
+            await self._survey_domains(prober, options, ledger, resolver, identity.check)
         else:
-            hosts = Hosts(self._resolver())
+            hosts = Hosts(resolver)
             processor.before_close.append(hosts.stop)
+            if self._dane is not None:
+                await maybe_deferred_to_future(Deferred.fromCoroutine(hosts.start()))
             entries = TargetEntries(options.path, hosts, crawler.stats, ledger, options.shard)
             lines_of = partial(TargetLines, options.path, options.source, options.port)
             self.feed = ListFeed(options.path, lines_of, crawler.stats, strict=options.strict)
             await self.feed.run(prober, entries, lambda entry: identity.check(checked_name(entry)))
+
+    def _recorder(self, resolver: Resolver, ledger: Ledger | None) -> Callable[[Observation], None]:
+        recorder = Recorder(self.survey, self.processor, self.crawler.stats, ledger, everything=self._everything())
+        if not read_switch("dane", self._given["dane"]):
+            return recorder
+        if self._given["tls"] == "0":
+            raise SurveyError("dane=1 compares what TLS shows: it needs tls=1 or tls=legacy")
+        self._dane = DaneCheck(TlsaRecords(resolver), recorder)
+        return self._dane
 
     def _again(self, target: Target) -> None:
         assert self.prober is not None  # noqa: S101 - it has seen the target
         self.prober.add(target)
 
     async def _survey_domains(
-        self, prober: Prober, options: ListOptions, ledger: Ledger | None, check: Callable[[str], object]
+        self,
+        prober: Prober,
+        options: ListOptions,
+        ledger: Ledger | None,
+        resolver: Resolver,
+        check: Callable[[str], object],
     ) -> None:
-        stats, processor, resolver = self.crawler.stats, self.processor, self._resolver()
+        stats, processor = self.crawler.stats, self.processor
         exchanges = Exchanges.of(self.crawler.settings, resolver)
         mail = MailExchanges(resolver, exchanges, self.survey, options.source)
         entries = DomainEntries(mail, processor.submit, options.port, ledger, options.shard)

@@ -18,7 +18,8 @@ from msgspec import inspect
 from smtpsurvey.items import SmtpItem, Software
 from smtpsurvey.report.text import cell
 from smtpsurvey.store import StoreError
-from smtpsurvey.store.rows import from_row
+from smtpsurvey.store.kind_items import READ
+from smtpsurvey.store.kinds import PROBE
 from smtpsurvey.store.zgrab import write as zgrab
 
 if sys.version_info >= (3, 14):
@@ -39,35 +40,36 @@ _MEMORY = "512MB"  # that DuckDB may use
 _ROW_GROUP = 20_480  # rows that it gathers before it writes them
 
 
-def write_jsonl(reader: Reader, survey: str, file: IO[bytes]) -> int:
-    """Write the items as a feed has them, and count them."""
+def write_jsonl(reader: Reader, survey: str, kind: str, file: IO[bytes]) -> int:
+    """Write the items of a kind as a feed has them, and count them."""
     count = 0
-    for _, rows in reader.pages(survey):
-        file.write(_ENCODER.encode_lines([from_row(row) for row in rows]))
-        count += len(rows)
+    for items in reader.batches(survey, kind):
+        file.write(_ENCODER.encode_lines(items))
+        count += len(items)
     return count
 
 
-def write_csv(reader: Reader, survey: str, file: IO[bytes]) -> int:
-    """Write a line for each item (RFC 4180), for people and spreadsheets, and count them.
+def write_csv(reader: Reader, survey: str, kind: str, file: IO[bytes]) -> int:
+    """Write the items of a kind as lines (RFC 4180), for people and spreadsheets, and count them.
 
     No cell is a formula, and what has no glyph is an escape, so each line of the file is a row.
     """
     count = 0
+    columns, lines = (CSV_COLUMNS, _lines) if kind == PROBE else (READ[kind].columns, READ[kind].lines)
     text = io.TextIOWrapper(file, "utf-8", newline="")
     try:
         writer = csv.writer(text)
-        writer.writerow(CSV_COLUMNS)
-        for item in reader.items(survey):
-            writer.writerow([_cell(value) for value in _flat(item)])
-            count += 1
+        writer.writerow(columns)
+        for items in reader.batches(survey, kind):
+            writer.writerows([_cell(value) for value in line] for item in items for line in lines(item))
+            count += len(items)
     finally:
         text.detach()
     return count
 
 
-def write_zgrab(reader: Reader, survey: str, file: IO[bytes]) -> int:
-    """Write the items as zgrab2 would have, but for targets that were excluded, and count them."""
+def write_zgrab(reader: Reader, survey: str, _kind: str, file: IO[bytes]) -> int:
+    """Write the observations as zgrab2 would have, but for targets that were excluded, and count them."""
     count = 0
     for shard, rows in reader.pages(survey):
         digests = {digest for row in rows if row.chain for digest in msgspec.json.decode(row.chain)}
@@ -79,19 +81,19 @@ def write_zgrab(reader: Reader, survey: str, file: IO[bytes]) -> int:
     return count
 
 
-def write_parquet(reader: Reader, survey: str, path: Path) -> int:
-    """Write the items, nested as in a feed, to a new file, and count them."""
+def write_parquet(reader: Reader, survey: str, kind: str, path: Path) -> int:
+    """Write the items of a kind, nested as in a feed, to a new file, and count them."""
     import duckdb  # noqa: PLC0415 - 40 MB that only this needs
 
     with tempfile.TemporaryFile(dir=path.parent) as lines, duckdb.connect(":memory:") as database:
         with zstd.ZstdFile(lines, "w") as packed:
-            count = write_jsonl(reader, survey, cast("IO[bytes]", packed))
+            count = write_jsonl(reader, survey, kind, cast("IO[bytes]", packed))
         lines.flush()
         database.execute("SET autoinstall_known_extensions = false; SET autoload_known_extensions = false")
         database.execute(f"SET memory_limit = '{_MEMORY}'; SET threads = 2")
         items = database.read_json(
             f"/dev/fd/{lines.fileno()}",  # has no name that could be taken for a pattern
-            columns=parquet_columns(),
+            columns=parquet_columns(SmtpItem if kind == PROBE else READ[kind].item),
             format="newline_delimited",
             compression="zstd",
             maximum_object_size=_MAX_OBJECT,
@@ -103,13 +105,13 @@ def write_parquet(reader: Reader, survey: str, path: Path) -> int:
 _STREAMS = {"jsonl": write_jsonl, "csv": write_csv, "zgrab2": write_zgrab}
 
 
-def to_stream(reader: Reader, survey: str, kind: str, file: IO[bytes]) -> int:
-    """Write a survey as ``jsonl``, ``csv`` or ``zgrab2``; count the observations. Raises ``StoreError``."""
-    return _STREAMS[kind](reader, survey, file)
+def to_stream(reader: Reader, survey: str, kind: str, form: str, file: IO[bytes]) -> int:
+    """Write a survey's items of a kind as ``jsonl``, ``csv`` or ``zgrab2``; count them. Raises ``StoreError``."""
+    return _STREAMS[form](reader, survey, kind, file)
 
 
-def export(reader: Reader, survey: str, kind: str, path: Path) -> int:
-    """Write a survey, ``parquet`` too, to a file, which appears only when it is complete; count the observations.
+def export(reader: Reader, survey: str, kind: str, form: str, path: Path) -> int:
+    """Write a survey's items of a kind, as ``parquet`` too, to a file, which appears only when complete; count them.
 
     ``.gz`` and ``.zst`` at the end of the name compress. What is there and no file (a pipe, a device) is
     written to directly. Raises ``StoreError`` and ``OSError``.
@@ -118,17 +120,17 @@ def export(reader: Reader, survey: str, kind: str, path: Path) -> int:
     if not path.parent.is_dir():
         raise StoreError(f"{path.parent}: no such folder")
     if path.exists() and not path.is_file():
-        if kind == "parquet":
+        if form == "parquet":
             raise StoreError(f"{path}: not a regular file, which Parquet needs")
         with path.open("wb") as file:
-            return to_stream(reader, survey, kind, file)
+            return to_stream(reader, survey, kind, form, file)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        if kind == "parquet":
-            count = write_parquet(reader, survey, part)
+        if form == "parquet":
+            count = write_parquet(reader, survey, kind, part)
         else:
             with part.open("xb") as file, _packed(file, path.suffix) as packed:
-                count = to_stream(reader, survey, kind, packed)
+                count = to_stream(reader, survey, kind, form, packed)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -155,9 +157,13 @@ CSV_COLUMNS = (
     *("tls_version", "tls_cipher", "tls_error", "tls_ehlo_code", "tls_ehlo", "tls_extensions", "stray_plaintext"),
     *("certificate", "subject", "issuer", "names", "not_before", "not_after", "key", "chain"),
     *("trusted", "trust_error", "matches_name", *(field.name for field in attrs.fields(Software))),
-    *("signature", "self_signed", "domain", "tls_group", "sni", "matches_domain", "staple", "second_tls"),
+    *("signature", "self_signed", "domain", "tls_group", "sni", "matches_domain", "staple", "second_tls", "dane"),
 )
 """As in the tables of the store, with those of the certificate."""
+
+
+def _lines(item: SmtpItem) -> Iterator[tuple[Any, ...]]:
+    yield _flat(item)
 
 
 def _flat(item: SmtpItem) -> tuple[Any, ...]:
@@ -185,6 +191,7 @@ def _flat(item: SmtpItem) -> tuple[Any, ...]:
         item.domain,
         *((tls.group, tls.sni, tls.matches_domain, tls.staple) if tls else (None,) * 4),
         tls and tls.second and attrs.asdict(tls.second),
+        tls and tls.dane,
     )
 
 
@@ -228,8 +235,8 @@ def _type(kind: inspect.Type) -> str:
             return _SCALARS[type(kind)]
 
 
-def parquet_columns() -> dict[str, str]:
+def parquet_columns(of: type) -> dict[str, str]:
     """Give DuckDB's types of the fields of an item."""
-    item = inspect.type_info(SmtpItem)
+    item = inspect.type_info(of)
     assert isinstance(item, inspect.DataclassType)  # noqa: S101 - attrs classes are
     return {field.name: _type(field.type) for field in item.fields}

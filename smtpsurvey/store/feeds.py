@@ -16,7 +16,7 @@ from smtpsurvey.errors import SurveyError
 from smtpsurvey.items import DEFAULT_PORT, Observation, SmtpItem, Target
 from smtpsurvey.outcomes import Outcome
 from smtpsurvey.store.checks import BadItemError, address, checked, label, timestamp
-from smtpsurvey.store.kind_checks import checked_kind
+from smtpsurvey.store.kind_checks import CHECKS, checked_kind
 from smtpsurvey.store.kinds import NAMED
 from smtpsurvey.store.zgrab.format import NOTHING
 from smtpsurvey.store.zgrab.read import observations
@@ -45,7 +45,9 @@ class _Head(msgspec.Struct):
 
 
 _decode_head = msgspec.json.Decoder(_Head).decode
-_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {name: msgspec.json.Decoder(kind) for name, kind in NAMED.items()}
+_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
+    name: msgspec.json.Decoder(kind) for name, kind in NAMED.items() if kind in CHECKS
+}
 
 
 class Feed:

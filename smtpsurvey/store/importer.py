@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
 from smtpsurvey.items import SmtpItem
 from smtpsurvey.outcomes import Outcome
-from smtpsurvey.store.kinds import rows_of
+from smtpsurvey.store.kinds import PROBE, rows_of
 from smtpsurvey.store.reader import Reader
 from smtpsurvey.store.writer import End, RefusedError, Writer, beginning
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from smtpsurvey.classify.foreign import RuleSet
-    from smtpsurvey.store.feeds import Feed
     from smtpsurvey.store.kinds import Rows
     from smtpsurvey.store.shards import Shards
 
-PROBE = "probe"
-"""The kind of an observation, which its item does not say."""
 _BATCH = 1000
 _IMPORTED = "IMPORTED"
 """Among the settings of a survey: no crawl has made it."""
+
+
+class Source(Protocol):
+    """A feed, or what gives items as one does."""
+
+    path: str
+
+    def all_items(self) -> Iterator[tuple[int, Any]]:
+        """Give items that have been checked, and the numbers of their lines."""
 
 
 @attrs.frozen
 class _Read:
     """What an item has for one server, and where it was read; ``kind`` names it once."""
 
-    feed: Feed
+    feed: Source
     line: int
     item: SmtpItem | Rows
     kind: str | None
@@ -58,8 +64,8 @@ class Importer:
         self._classifier = classifier
         self._waiting: defaultdict[int, list[_Read]] = defaultdict(list)
 
-    def add(self, feed: Feed) -> None:
-        """Store what a file holds; raises ``SurveyError`` where it cannot go on. What came before is stored."""
+    def add(self, feed: Source) -> None:
+        """Store what a source gives; raises ``SurveyError`` where it cannot go on. What came before is stored."""
         try:
             for line, item in feed.all_items():
                 if item.survey not in self._ends:

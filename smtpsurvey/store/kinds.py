@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from sqlalchemy import delete
 
-from smtpsurvey.kinds import DnsItem, MtaStsItem, MxItem, ReceivedItem
+from smtpsurvey.kinds import DnsItem, MtaStsItem, MxItem, ReceivedItem, RouteItem
 from smtpsurvey.store.rows import NO_MORE, NO_SOFTWARE, json_text, valid, verdict, verdict_more
 from smtpsurvey.store.schema import NAME_LENGTH, PLACED, TYPE_LENGTH
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     Part = tuple[str, str, tuple[Any, ...]]  # table, key of the placement, row
 
+PROBE = "probe"
+"""The kind of an observation, which its item does not say."""
 REPLACED = {"mx": 2}
 """Tables whose rows go in groups, of so many leading key columns: a new group replaces the whole old one."""
 _DELETED = 500  # groups a statement
@@ -104,7 +106,11 @@ def _mx(item: MxItem) -> Iterator[Part]:
 
 def _dns(item: DnsItem) -> Iterator[Part]:
     name = dns_name(item.name)
-    yield "names", name, (valid(item.survey), name, item.type[:TYPE_LENGTH], json_text(item.records), *_looked(item))
+    yield (
+        "names",
+        name,
+        (valid(item.survey), name, dns_name(item.type)[:TYPE_LENGTH], json_text(item.records), *_looked(item)),
+    )
 
 
 def _mta_sts(item: MtaStsItem) -> Iterator[Part]:
@@ -125,11 +131,17 @@ def _received(item: ReceivedItem) -> Iterator[Part]:
     yield "received", digest, (valid(item.survey), digest, *facts, item.time, valid(item.source))
 
 
+def _route(item: RouteItem) -> Iterator[Part]:
+    prefix, found = item.prefix, (json_text(item.hops), str(item.stop), str(item.method), item.time)
+    yield "routes", prefix, (valid(item.survey), prefix, item.destination, *found, valid(item.source))
+
+
 KINDS: dict[type, Callable[[Any], Iterator[Part]]] = {
     MxItem: _mx,
     DnsItem: _dns,
     MtaStsItem: _mta_sts,
     ReceivedItem: _received,
+    RouteItem: _route,
 }
 """How items become rows, by their class."""
 NAMED = {str(attrs.fields_dict(kind)["kind"].default): kind for kind in KINDS}

@@ -58,7 +58,7 @@ def _others(connection: Connection, schema: Schema) -> None:
 def _tls(connection: Connection, schema: Schema) -> None:
     """5: more of what a handshake showed; of certificates stored before it is not measured."""
     for table in schema.observations:
-        _add(connection, table, "domain", "tls_group", "sni", "matches_domain", "staple", "second_tls")
+        _add(connection, table, "domain", "tls_group", "sni", "matches_domain", "staple", "second_tls", "dane")
     _add(connection, schema.certificates, "signature", "self_signed")
 
 

@@ -4,67 +4,77 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from smtpsurvey.errors import SurveyError
 from smtpsurvey.items import iso_time
-from smtpsurvey.store.kinds import Rows, dns_name, rows_of
-from smtpsurvey.store.reader import Reader
+from smtpsurvey.store import StoreError
+from smtpsurvey.store.importer import Importer
+from smtpsurvey.store.kinds import Rows, dns_name
 from smtpsurvey.store.shards import Shards
-from smtpsurvey.store.writer import Writer, beginning
+from smtpsurvey.store.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from scrapy.settings import BaseSettings
 
-_BATCH = 1000
+
+@attrs.define
+class _Items:
+    """Items that a command has, which are of one survey."""
+
+    path: str
+    survey: str
+    items: Iterable[Any]
+
+    def all_items(self) -> Iterator[tuple[int, Any]]:
+        for number, item in enumerate(self.items, 1):
+            item.survey = self.survey
+            yield number, item
 
 
 def store_items(settings: BaseSettings, survey: str, items: Iterable[Any]) -> int:
-    """Store items of :data:`~smtpsurvey.store.kinds.KINDS` in the databases of SMTPSURVEY_SHARDS; count them.
+    """Store observations and items of :data:`~smtpsurvey.store.kinds.KINDS`, as a survey's, and count them.
 
-    The survey is registered where it is not known. Raises :class:`SurveyError`.
+    They go to the databases of SMTPSURVEY_SHARDS. A survey that is not known there is registered, and finished. Raises
+    :class:`SurveyError`; what came before is stored, and may be stored again.
     """
-    shards = _shards(settings)
-    try:
-        writer, count = Writer(shards), 0
-        waiting: defaultdict[int, list[Any]] = defaultdict(list)
-        for server, known in enumerate(Reader(shards).find(survey)):
-            if known is None:
-                writer.apply(server, beginning(survey, iso_time(time.time()), {}))
-        for item in items:
-            count += 1
-            for server, rows in rows_of(item, shards.placement.server).items():
-                waiting[server].append(rows)
-                if len(waiting[server]) >= _BATCH:
-                    writer.write(server, waiting.pop(server))
-        for server, batch in waiting.items():
-            writer.write(server, batch)
-        return count
-    finally:
-        shards.dispose()
+    with _shards(settings) as shards:
+        importer = Importer(shards, _refused)
+        importer.add(_Items(survey, survey, items))
+        importer.finish()
+        return importer.stored.total()
 
 
 def store_zone_sizes(settings: BaseSettings, sizes: Iterable[tuple[str, str, int, str]]) -> int:
     """Store the sizes of zones: zone, date (ISO 8601), registered domains, file. Count them. Raises SurveyError."""
-    shards = _shards(settings)
-    try:
-        writer, now, count = Writer(shards), iso_time(time.time()), 0
+    with _shards(settings) as shards:
+        writer, now = Writer(shards), iso_time(time.time())
+        found: defaultdict[int, Rows] = defaultdict(Rows)
         for zone, date, domains, source in sizes:
-            count += 1
             name = dns_name(zone)
-            rows = Rows([("zone_sizes", (name, date[:16], domains, source, now))])
-            writer.write(shards.placement.server(name), [rows])
-        return count
-    finally:
-        shards.dispose()
+            found[shards.placement.server(name)].append(("zone_sizes", (name, date[:16], domains, source, now)))
+        for server, rows in found.items():
+            writer.write(server, [rows])
+        return sum(map(len, found.values()))
 
 
-def _shards(settings: BaseSettings) -> Shards:
+def _refused(survey: str, number: int, reason: str) -> None:
+    raise StoreError(f"{survey}: item {number}: {reason}")
+
+
+@contextmanager
+def _shards(settings: BaseSettings) -> Iterator[Shards]:
     urls = [str(url) for url in settings.getlist("SMTPSURVEY_SHARDS") if str(url).strip()]
     if not urls:
         raise SurveyError("SMTPSURVEY_SHARDS is empty: there is no database to store into")
     shards = Shards(urls, settings.getint("SMTPSURVEY_TABLES_PER_SHARD", 1))
-    shards.create()
-    return shards
+    try:
+        shards.create()
+        yield shards
+    finally:
+        shards.dispose()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import msgspec
 from sqlalchemy import func, or_, select
 
+from smtpsurvey.store.kind_items import READ
+from smtpsurvey.store.kinds import PROBE
 from smtpsurvey.store.rows import from_row
 from smtpsurvey.store.writer import Tally
 
@@ -65,6 +68,15 @@ class Reader:
         """Give the items of a survey, server by server and table by table, each in the order of the keys."""
         for _, rows in self.pages(survey):
             yield from map(from_row, rows)
+
+    def batches(self, survey: str, kind: str = PROBE) -> Iterator[list[Any]]:
+        """Give the items of a survey of any kind, some at a time; raises ``KeyError`` for a kind that is none."""
+        if kind == PROBE:
+            yield from ([from_row(row) for row in rows] for _, rows in self.pages(survey))
+        else:
+            items = READ[kind].items(self._shards, survey)
+            while some := list(islice(items, _PAGE)):
+                yield some
 
     def pages(self, survey: str) -> Iterator[tuple[Shard, Sequence[Row[Any]]]]:
         """Give the rows of a survey, each joined with its certificate, some at a time, and where they are.

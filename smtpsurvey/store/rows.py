@@ -82,6 +82,7 @@ def to_row(item: SmtpItem) -> tuple[Any, ...]:
         tls.matches_domain,
         _word(tls.staple),
         json_text(tls.second),
+        _word(tls.dane),
     )
 
 
@@ -256,4 +257,5 @@ def _tls_item(row: Row[Any], texts: dict[str, str]) -> TlsItem:
         row.matches_domain,
         row.staple,
         None if row.second_tls is None else msgspec.json.decode(row.second_tls, type=SecondTlsItem),
+        row.dane,
     )

@@ -115,6 +115,7 @@ _OBSERVATION: tuple[tuple[str, TypeEngine[Any]], ...] = (
     ("matches_domain", Boolean()),
     ("staple", _WORD),
     ("second_tls", _TEXT),
+    ("dane", _WORD),
 )
 
 _LOOKED: tuple[tuple[str, TypeEngine[Any]], ...] = (
@@ -153,6 +154,10 @@ _OTHERS: dict[str, tuple[tuple[tuple[str, TypeEngine[Any]], ...], tuple[tuple[st
             ("source", _TEXT),
         ),
     ),
+    "routes": (
+        (("survey", _LABEL), ("prefix", _ADDRESS), ("destination", _ADDRESS)),
+        (("hops", _TEXT), ("stop", _WORD), ("method", _WORD), ("time", _TIME), ("source", _TEXT)),
+    ),
     "received": (
         (("survey", _LABEL), ("digest", _DIGEST)),
         (
@@ -187,10 +192,11 @@ PLACED = {
     "names": "name",
     "addresses": "address",
     "received": "digest",
+    "routes": "prefix",
     "zone_sizes": "zone",
 }
 """The column by which a row of these tables belongs to a server."""
-_SOUGHT = {"addresses": ("survey", "name")}  # by what else rows are looked for
+_SOUGHT = {"addresses": ("survey", "name"), "routes": ("prefix", "time")}  # by what else rows are looked for
 
 
 class Schema:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import ssl
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Condition, Event, Thread
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+
+LONG = 30.0  # seconds
 
 
 class Hosted(NamedTuple):
@@ -24,15 +27,28 @@ class Hosted(NamedTuple):
 
 
 class PolicyServer(ThreadingHTTPServer):
-    """``asked`` are host, path and User-Agent of each request."""
+    """``asked`` are host, path and User-Agent of each request; answers come while ``open`` is set."""
 
     def __init__(self, address: tuple[str, int], hosts: Mapping[str, Hosted]) -> None:
         self.hosts = hosts
         self.asked: list[tuple[str, str, str]] = []
+        self.open = Event()
+        self.open.set()
+        self._more = Condition()
         self._contexts = {name: _context(hosted.chain) for name, hosted in hosts.items()}
         self._first = _context(next(iter(hosts.values())).chain)
         self._first.sni_callback = self._choose
         super().__init__(address, _Handler)
+
+    def note(self, asked: tuple[str, str, str]) -> None:
+        with self._more:
+            self.asked.append(asked)
+            self._more.notify_all()
+
+    def wait_until_asked(self) -> None:
+        """Wait for the first request."""
+        with self._more:
+            assert self._more.wait_for(lambda: self.asked, LONG)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         try:
@@ -56,7 +72,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         host = self.headers["Host"]
-        self.server.asked.append((host, self.path, self.headers["User-Agent"]))
+        self.server.note((host, self.path, self.headers["User-Agent"]))
+        assert self.server.open.wait(LONG)
         hosted = self.server.hosts[host]
         self.send_response(hosted.status)
         for name, value in hosted.headers.items():

@@ -1,0 +1,1 @@
+"""Routes: traceroutes by scamper, and the ASes on them."""

@@ -1,0 +1,1 @@
+"""Command files and the self-test of a node: work that comes a line at a time."""
