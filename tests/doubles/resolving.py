@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from smtpsurvey.dns.answer import Answer
 from twisted.internet.defer import Deferred, succeed
 
+from smtpsurvey.dns.answer import Answer
 from smtpsurvey.kinds import DnsRecord
 from smtpsurvey.outcomes import DnsOutcome
 
