@@ -31,12 +31,13 @@ if TYPE_CHECKING:
     from smtpsurvey.store.shards import Shards
 
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
-    "memory_limit": "512MB",
+    "memory_limit": "256MB",
     "threads": 2,
     "preserve_insertion_order": False,
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
 }
+_FETCHED = 1024  # rows at a time
 _FLAGS = msgspec.json.Decoder(list[list[str]])
 _NAMES = msgspec.json.Decoder(list[str])
 
@@ -142,8 +143,8 @@ class Relations:
 
     def exchanges(self) -> Iterator[tuple[str, int]]:
         """Give the exchanges and how many domains name them, those of most domains first."""
-        found = self._table("mx").aggregate("exchange, count(*) AS n", "exchange")
-        yield from found.order("n DESC, exchange").iter_rows()
+        self._need("mx")
+        yield from self._rows("SELECT exchange, count(*) AS n FROM mx GROUP BY exchange ORDER BY n DESC, exchange")
 
     def pairs(self, service: str) -> int:
         """Count different pairs of address and domain."""
@@ -160,11 +161,11 @@ class Relations:
     def servers(self) -> Iterator[tuple[str, list[Server]]]:
         """Give each domain with its servers, those of the best preference first."""
         self._need("mx", "named", "seen")
-        found = self._database.cursor().sql(
+        found = self._rows(
             "SELECT domain, exchange, named.address, asn, greeting, ehlo, names FROM mx JOIN named ON name = exchange "
             "LEFT JOIN seen USING (address) ORDER BY domain, preference, exchange, named.address"
         )
-        for domain, group in groupby(found.iter_rows(), itemgetter(0)):
+        for domain, group in groupby(found, itemgetter(0)):
             yield (
                 domain,
                 [
@@ -199,8 +200,14 @@ class Relations:
             found = found.filter("asn IS NOT NULL").project("domain, asn").distinct()
         return found.aggregate(f"{per} AS place, count(*) AS domains", per)
 
+    def _rows(self, query: str) -> Iterator[Any]:
+        """Give the rows of a query as they come; a relation's own iterator would gather them all first."""
+        cursor = self._database.cursor()  # of its own, so that another question may be asked meanwhile
+        cursor.execute(query)
+        while some := cursor.fetchmany(_FETCHED):
+            yield from some
+
     def _table(self, name: str) -> duckdb.DuckDBPyRelation:
-        """Give a table by a cursor of its own, so that another question may be asked while rows of this come."""
         self._need(name)
         return self._database.cursor().table(name)
 
