@@ -144,6 +144,7 @@ def test_the_domains_of_a_zone_file(tmp_path: Path) -> None:
     assert f"{tmp_path}/none: No such file" in missing.err
 
 
+@pytest.mark.soak
 def test_no_name_is_lost_where_packets_are(alone: Namespace, tmp_path: Path) -> None:
     text, names = mail_zone(COUNT)
     with dns(alone, tmp_path / "dns", {ORIGIN: text}) as server:
