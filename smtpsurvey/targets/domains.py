@@ -127,8 +127,9 @@ class Domains:
         counts = "SELECT count(*) FILTER (out), count(*) FILTER (NOT out) FROM domains"
         ((out, kept),) = self._database.execute(counts).fetchall()
         limit = kept if sample is None else sample.of(kept)
+        # DuckDB's own hash: a third of what MD5 costs, and the same for a seed as long as DuckDB's release is.
         self._database.execute(
-            f"COPY (SELECT domain FROM domains WHERE NOT out ORDER BY md5_number_lower('{seed:d}.' || domain), domain "  # noqa: S608 -- numbers and paths of ours
+            f"COPY (SELECT domain FROM domains WHERE NOT out ORDER BY hash('{seed:d}.' || domain), domain "  # noqa: S608 -- numbers and paths of ours
             f"LIMIT {limit:d}) TO {literal(part)} (FORMAT csv, HEADER false, QUOTE '', ESCAPE '', COMPRESSION zstd)"
         )
         return limit, int(out)
